@@ -1,0 +1,214 @@
+"""Expression Studio: ``python app.py`` opens the app in the browser's reach.
+
+    python app.py [--host H] [--port P] [--workspace DIR] [--share]
+"""
+
+from __future__ import annotations
+
+import os
+
+# Before gradio and torch are imported. Waiting OpenMP threads that spin starve each other on shared
+# cores (one detection 1.8 s instead of 39 ms); nothing is reported to anybody.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000")
+
+import argparse
+import logging
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+    from fer.predict import Recognizer
+    from fer.ui.services import Right
+
+TITLE = "Expression Studio"
+MAX_BODY = 30_000_000  # bytes: a picture of 20 MB as a data URL inside JSON
+log = logging.getLogger("app")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the app was started. `host` and `port` None leave the choice to Gradio and its environment."""
+
+    host: str | None = None
+    port: int | None = None
+    workspace: Path = Path("workspace")
+    share: bool = False
+    model: Path | None = None  # a model folder instead of the one that ships
+
+    @classmethod
+    def from_command_line(cls, arguments: list[str] | None = None) -> "Settings":
+        parser = argparse.ArgumentParser(prog="python app.py", description=f"{TITLE} in the browser.")
+        parser.add_argument("--host", help="address to listen on (default: 127.0.0.1, or GRADIO_SERVER_NAME)")
+        parser.add_argument("--port", type=int, help="port (default: the first free one from 7860, or GRADIO_SERVER_PORT)")
+        parser.add_argument("--workspace", type=Path, default=Path(os.environ.get("FER_WORKSPACE", "workspace")),
+                            help="folder for all that users make (default: ./workspace, or FER_WORKSPACE)")  # fmt: skip
+        parser.add_argument("--share", action="store_true", help="also open a public gradio.live address")
+        parser.add_argument("--model", type=Path, default=os.environ.get("FER_MODEL") or None,
+                            help="model folder (default: the one that ships, or FER_MODEL)")  # fmt: skip
+        return cls(**vars(parser.parse_args(arguments)))
+
+
+class Services:
+    """What the tabs share: settings, the model, and the table of endpoints with the right each needs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.rights: dict[str, Right] = {}
+        self._recognizer: Future[Recognizer] = Future()
+
+    def warm_up(self) -> None:
+        """Load torch and the model in the background, so that the page answers before they are there."""
+        threading.Thread(target=self._load, name="warm-up", daemon=True).start()
+
+    def recognizer(self) -> "Recognizer":
+        """The model; waits while it is being loaded. Raises BundleError when it cannot be."""
+        return self._recognizer.result()
+
+    def health(self) -> dict:
+        """For ``/healthz``: whether the model is in memory, which one, and what is wrong if anything is."""
+        done = self._recognizer.done()
+        error = self._recognizer.exception() if done else None
+        ready = done and error is None
+        return {
+            "status": "error" if error else "ok",
+            "ready": ready,
+            "model": self._recognizer.result().bundle.version if ready else None,
+            "error": str(error) if error else None,
+        }
+
+    def endpoint(
+        self, name: str, right: "Right", fn: Callable, inputs: Sequence["gr.components.Component"],
+        outputs: Sequence["gr.components.Component"],
+    ) -> None:  # fmt: skip
+        """Register `fn` as ``/name`` of the API, for people who have `right`."""
+        import gradio as gr
+
+        if right != "public":
+            raise ValueError(f"/{name} asks for the right “{right}”, but nobody can sign in yet")
+        self.rights[name] = right
+        trigger = gr.Button(visible=False)
+        trigger.click(fn, list(inputs), list(outputs), api_name=name, concurrency_limit=os.cpu_count() or 1)
+
+    def _load(self) -> None:
+        try:
+            import torch
+
+            from fer.faces import FaceDetector
+            from fer.predict import Recognizer
+
+            torch.set_num_threads(1)
+            recognizer = Recognizer.load(self.settings.model) if self.settings.model else Recognizer.load()
+            # The detector's weights are read, and torch's kernels chosen, by a first look at nothing.
+            from PIL import Image
+
+            FaceDetector().find(Image.new("RGB", (160, 160)))
+            recognizer.read(Image.new("RGB", (160, 160)))
+            self._recognizer.set_result(recognizer)
+            log.info("model %s is ready", recognizer.bundle.version)
+        except Exception as error:
+            log.exception("the model could not be loaded")
+            self._recognizer.set_exception(error)
+
+
+def build(services: Services) -> "gr.Blocks":
+    """The page: a header and the tabs."""
+    import gradio as gr
+
+    from fer.ui import try_tab
+
+    # Uploads that nobody asked a prediction of are deleted after half an hour.
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 1800)) as page:
+        gr.Markdown(f"# {TITLE}\nReads the expression that faces show in a picture.", elem_id="title")
+        with gr.Tabs():
+            with gr.Tab("Try", id="try"):
+                try_tab.build(services)
+    return page
+
+
+def launch(services: Services, block: bool = True) -> tuple["gr.Blocks", str]:
+    """Start serving; returns the page and its local address, after the server ends when `block` is set."""
+    import gradio as gr
+    from starlette.middleware import Middleware
+    from starlette.responses import JSONResponse
+    from starlette.routing import Mount, Route
+    from starlette.staticfiles import StaticFiles
+
+    from fer.ui.body_limit import BodyLimit
+    from fer.ui.try_tab import MAX_UPLOAD, SAMPLES
+
+    page = build(services)
+    services.warm_up()
+    routes = [
+        Route("/healthz", lambda request: JSONResponse(services.health())),
+        Mount("/samples", StaticFiles(directory=SAMPLES)),
+    ]
+    # Fonts by name, not from a font server: the page asks nothing of anybody but this server.
+    theme = gr.themes.Base(
+        primary_hue="blue", neutral_hue="slate",
+        font=("system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"),
+        font_mono=("ui-monospace", "Menlo", "Consolas", "monospace"),
+    )  # fmt: skip
+    _, address, _ = page.queue(default_concurrency_limit=os.cpu_count() or 1).launch(
+        server_name=services.settings.host,
+        server_port=services.settings.port,
+        share=services.settings.share,
+        app_kwargs={"routes": routes, "middleware": [Middleware(BodyLimit, limit=MAX_BODY)]},
+        max_file_size=MAX_UPLOAD,
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        footer_links=["api", "settings"],
+        theme=theme,
+        css="footer { opacity: .8 } #title h1 { margin-bottom: 0 } .gradio-container { max-width: 1280px !important }",
+        prevent_thread_lock=not block,
+        quiet=not block,
+    )
+    return page, address
+
+
+def log_to(workspace: Path) -> None:
+    """Log to ``workspace/logs/app.log``, three files of a megabyte at most, and to stderr."""
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    problem = None
+    try:
+        (workspace / "logs").mkdir(parents=True, exist_ok=True)
+        handlers.append(RotatingFileHandler(workspace / "logs" / "app.log", maxBytes=1_000_000, backupCount=2))
+    except OSError as error:
+        problem = error
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", handlers=handlers, force=True)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # gradio asks its own server at start
+    if problem:
+        log.warning("%s cannot be written (%s); logging to the screen only. Choose another --workspace.", workspace, problem)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    settings = Settings.from_command_line(arguments)
+    log_to(settings.workspace)
+    # A folder of our own, so that what Gradio keeps of uploads leaves with us.
+    uploads = tempfile.mkdtemp(prefix="expression-studio-")
+    os.environ["GRADIO_TEMP_DIR"] = uploads
+    try:
+        launch(Services(settings))
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        shutil.rmtree(uploads, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,220 @@
+"""The command line: ``python -m fer predict | train | evaluate | bench``; ``--help`` says more."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+# Before torch is imported: waiting OpenMP threads that spin starve each other on shared cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+SHIPPED = Path(__file__).parent / "weights"
+
+
+class UsageError(ValueError):
+    """The command cannot run as given; the message is one sentence saying what to change."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit code: 0 done, 1 something could not be read or done, 2 wrong usage."""
+    parsed = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    try:
+        return parsed.run(parsed)
+    except (ValueError, OSError, ArithmeticError) as error:
+        # What a person can cause comes as one of these with its own sentence; anything else is a bug.
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; a training run goes on where it was with the same command", file=sys.stderr)
+        return 130
+
+
+# --- predict ------------------------------------------------------------------------------------
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    pictures = list(_pictures(arguments.paths))
+    recognizer = _recognizer(arguments.model)
+    from fer.picture import UnreadablePicture
+
+    failed = 0
+    for path in _progress(pictures, "picture", shown=len(pictures) > 1):
+        try:
+            answer = recognizer.read(path).as_dict(path.name)
+        except UnreadablePicture as error:
+            failed += 1
+            print(f"error: {error}", file=sys.stderr)
+            answer = {"image": path.name, "error": str(error)}
+        if arguments.json:
+            print(json.dumps(answer, ensure_ascii=False), flush=True)
+        elif "error" not in answer:
+            print(_in_words(answer), flush=True)
+    return 1 if failed else 0
+
+
+def _pictures(paths: list[str]) -> Iterable[Path]:
+    """The files among `paths` and the pictures in the folders among them, in order. Raises UsageError."""
+    from fer.picture import SUFFIXES
+
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(one for one in path.rglob("*") if one.is_file() and one.suffix.lower() in SUFFIXES)
+            if not inside:
+                raise UsageError(f"the folder {path} has no pictures ({', '.join(SUFFIXES)})")
+            yield from inside
+        else:
+            yield path
+
+
+def _in_words(answer: dict) -> str:
+    lines = [f"{answer['image']}: {len(answer['faces']) or 'no'} face{'s' if len(answer['faces']) != 1 else ''}"]
+    for face in answer["faces"]:
+        left, top, right, bottom = (round(value) for value in face["box"])
+        others = sorted(face["scores"].items(), key=lambda item: -item[1])[1:3]
+        rest = ", ".join(f"{name} {score:.0%}" for name, score in others)
+        lines.append(
+            f"  {face['expression']} {face['confidence']:.0%} ({rest}) at x {left}–{right}, y {top}–{bottom}"
+        )
+    return "\n".join(lines)
+
+
+# --- train --------------------------------------------------------------------------------------
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from fer.flags import from_flags
+    from fer.train import TrainConfig, train
+
+    if not arguments.data:
+        raise UsageError("--data is missing; say what to train on, such as --data ferplus:FOLDER")
+    config = from_flags(TrainConfig, arguments)
+    out = Path(arguments.out)
+    result = train(config, out, lambda steps: _progress(steps, "step", shown=not arguments.json))
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    if arguments.json:
+        print(json.dumps({"version": result.version, "bundle": str(out / "bundle"), "val": report}))
+    else:
+        print(f"{result.version} is in {out / 'bundle'}: validation accuracy {report['accuracy']:.3f}, "
+              f"macro-F1 {report['macro_f1']:.3f} on {report['n']} faces")  # fmt: skip
+    return 0
+
+
+# --- evaluate -----------------------------------------------------------------------------------
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from fer import datasets, evaluate
+    from fer.duplicates import near_copies
+    from fer.files import replace_text
+
+    faces = datasets.load(arguments.data, arguments.split).for_evaluation()
+    bundle = _recognizer(arguments.model).bundle
+    _use_all_cores()
+    faces = replace(faces, classes=bundle.classes)
+    logits = evaluate.read_logits(
+        bundle.network, bundle.preprocess, faces, lambda batches: _progress(batches, "batch", shown=not arguments.json)
+    )
+    copies = None
+    if arguments.split in ("val", "test"):
+        copies = near_copies(faces, datasets.load(arguments.data, "train"))
+    report = evaluate.report(
+        logits, faces, model=bundle.version, temperature=bundle.temperature,
+        classes=_classes(arguments.classes), copies=copies,
+    )  # fmt: skip
+    if arguments.out:
+        replace_text(Path(arguments.out) / "report.json", report.as_json() + "\n")
+        from fer.plots import draw_report
+
+        draw_report(report, Path(arguments.out) / "report.png")
+    print(report.as_json() if arguments.json else report.in_words())
+    return 0
+
+
+def _classes(text: str | None) -> tuple[str, ...] | None:
+    from fer.emotions import CLASSES, SEVEN_CLASSES, canonical
+
+    if text is None:
+        return None
+    return {"8": CLASSES, "7": SEVEN_CLASSES}.get(text) or tuple(canonical(name) for name in text.split(","))
+
+
+# --- bench --------------------------------------------------------------------------------------
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from fer import bench
+
+    answer = bench.BENCHES[arguments.what](arguments, lambda items: _progress(items, "face", shown=not arguments.json))
+    print(json.dumps(answer) if arguments.json else "\n".join(f"{key}: {value}" for key, value in answer.items()))
+    return 0
+
+
+# --- shared -------------------------------------------------------------------------------------
+
+
+def _recognizer(model: str | None):
+    import torch
+
+    from fer.predict import Recognizer
+
+    torch.set_num_threads(1)  # as in the app; a second thread gains little and starves on shared cores
+    return Recognizer.load(model or SHIPPED)
+
+
+def _use_all_cores() -> None:
+    import torch
+
+    torch.set_num_threads(os.cpu_count() or 1)
+
+
+def _progress(items: Iterable, unit: str, shown: bool) -> Iterable:
+    from tqdm import tqdm
+
+    return tqdm(items, unit=unit, disable=not shown, mininterval=1.0, file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    from fer.flags import add_flags
+    from fer.train import TrainConfig
+
+    parser = argparse.ArgumentParser(prog="python -m fer", description="Facial expressions: read, train, evaluate.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    predict = commands.add_parser("predict", help="the faces of pictures and the expression each shows")
+    predict.add_argument("paths", nargs="+", metavar="PATH", help="a picture, or a folder of pictures")
+    predict.set_defaults(run=_predict)
+
+    train = commands.add_parser("train", help="fine-tune a network; the same command goes on after a stop")
+    add_flags(train, TrainConfig)
+    train.add_argument("--out", required=True, metavar="DIR", help="folder of the run: checkpoint, metrics, bundle")
+    train.set_defaults(run=_train)
+
+    evaluate = commands.add_parser("evaluate", help="accuracy, F1, confusion and calibration on labelled faces")
+    evaluate.add_argument("--data", required=True, metavar="KIND:PATH", help="such as ferplus:FOLDER or folder:FOLDER")
+    evaluate.add_argument("--split", default="test", choices=("train", "val", "test", "all"))
+    evaluate.add_argument("--classes", metavar="8|7|NAME,…", help="limit the protocol to these (default: all eight)")
+    evaluate.add_argument("--out", metavar="DIR", help="also write report.json and report.png here")
+    evaluate.set_defaults(run=_evaluate)
+
+    bench = commands.add_parser("bench", help="the figures of the README")
+    bench.add_argument("what", choices=("start", "crop"))
+    bench.add_argument("--data", metavar="KIND:PATH", help="for crop: the data set whose validation faces are used")
+    bench.add_argument("--limit", type=int, default=0, help="for crop: this many faces, spread evenly; 0 is all")
+    bench.set_defaults(run=_bench)
+
+    for command in (predict, evaluate, bench):
+        command.add_argument("--model", metavar="DIR", help="model folder (default: the one that ships)")
+    for command in (predict, train, evaluate, bench):
+        command.add_argument("--json", action="store_true", help="machine-readable lines on stdout, nothing else there")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

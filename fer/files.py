@@ -1,0 +1,34 @@
+"""Writing a file so that a reader sees the old one or the new one, never half of one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then put it in `path`'s place.
+
+    When `write` fails, `path` is as it was and the temporary file is gone.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        write(partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """`replace_file` with `text` as UTF-8."""
+    replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def replace_json(path: Path, value: object) -> None:
+    """`replace_file` with `value` as indented JSON."""
+    replace_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

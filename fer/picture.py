@@ -1,0 +1,118 @@
+"""One way in for every picture: a path, bytes, a data URL, a numpy array or a Pillow image.
+
+All of them come out as the same upright 8-bit RGB picture, so that the network sees the same
+numbers however a picture arrived.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# A 20-kilobyte PNG can decode to gigabytes. 50 megapixels is more than phones take by default.
+MAX_PIXELS = 50_000_000
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+# What people have; Pillow's other readers (some call outside programs) stay closed.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "PPM")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".mpo", ".ppm", ".pgm")
+
+Source = str | Path | bytes | np.ndarray | Image.Image
+
+
+class UnreadablePicture(ValueError):
+    """The picture cannot be used; the message is one sentence for the person who gave it."""
+
+
+def open_picture(source: Source) -> Image.Image:
+    """The first frame of `source` as an upright RGB picture without metadata.
+
+    `source` is a path, the bytes of a file, a ``data:`` URL, a uint8 array (H, W), (H, W, 3) or
+    (H, W, 4), or a Pillow image. EXIF orientation is applied, transparency is laid on white, 16-bit
+    grey is scaled to 8. Raises UnreadablePicture, in one sentence, for anything else.
+    """
+    if isinstance(source, np.ndarray):
+        return _as_rgb(_from_array(source))
+    if isinstance(source, Image.Image):
+        return _decode(source, "The picture")
+    if isinstance(source, str) and source.startswith("data:"):
+        return _read(_from_data_url(source), "The picture")
+    if isinstance(source, bytes):
+        return _read(source, "The picture")
+    path = Path(source)
+    if not path.is_file():
+        raise UnreadablePicture(f"{path.name} does not exist; check the name and the folder.")
+    return _read(path.read_bytes(), path.name)
+
+
+def _read(data: bytes, name: str) -> Image.Image:
+    if not data:
+        raise UnreadablePicture(f"{name} is an empty file; choose another picture.")
+    try:
+        with warnings.catch_warnings():
+            # Between one and two times the limit Pillow only warns; here the limit is the limit.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large(name) from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise UnreadablePicture(f"{name} is not a picture this app can read; use JPEG, PNG or WebP.") from error
+    return _decode(image, name)
+
+
+def _decode(image: Image.Image, name: str) -> Image.Image:
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_large(name)
+    if min(image.size) < 1:
+        raise UnreadablePicture(f"{name} has no pixels; choose another picture.")
+    try:
+        image.load()
+        return _as_rgb(ImageOps.exif_transpose(image))
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise UnreadablePicture(f"{name} is damaged or cut off; save or download it again.") from error
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        # Pillow clips 16-bit grey at 255 instead of scaling it.
+        values = np.asarray(image.convert("I"), dtype=np.float64)
+        image = Image.fromarray((np.clip(values, 0, 65535) / 257).round().astype(np.uint8))
+    elif image.mode == "F":
+        image = Image.fromarray(np.clip(np.nan_to_num(np.asarray(image)), 0, 255).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    # A new picture, not the old one: no EXIF, no colour profile, no comments travel on.
+    return Image.fromarray(np.array(image.convert("RGB")))
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise UnreadablePicture(
+            f"An array of {array.dtype} {array.shape} is not a picture; give uint8 (H, W), (H, W, 3) or (H, W, 4)."
+        )
+    if array.size == 0:
+        raise UnreadablePicture("The picture has no pixels; choose another picture.")
+    if array.shape[0] * array.shape[1] > MAX_PIXELS:
+        raise _too_large("The picture")
+    return Image.fromarray(array)
+
+
+def _from_data_url(url: str) -> bytes:
+    head, comma, body = url.partition(",")
+    try:
+        if not comma or not head.endswith(";base64"):
+            raise binascii.Error("not base64")
+        return base64.b64decode(body, validate=True)
+    except binascii.Error as error:
+        raise UnreadablePicture("The picture's data URL is damaged; choose the file again.") from error
+
+
+def _too_large(name: str) -> UnreadablePicture:
+    return UnreadablePicture(f"{name} has more than {MAX_PIXELS // 1_000_000} million pixels; make it smaller first.")
