@@ -40,6 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
     pictures = list(_pictures(arguments.paths))
     recognizer = _recognizer(arguments.model)
     from fer.picture import UnreadablePicture
@@ -55,7 +57,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print(json.dumps(answer, ensure_ascii=False), flush=True)
         elif "error" not in answer:
-            print(_in_words(answer), flush=True)
+            tqdm.write(_in_words(answer), file=sys.stdout)  # above the progress bar, not through it
     return 1 if failed else 0
 
 

@@ -26,7 +26,7 @@ class BodyLimit:
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > self.limit:
             return await self._refuse(scope, receive, send)
-        seen, started = 0, False
+        seen = 0
 
         async def counted() -> Message:
             nonlocal seen
@@ -36,17 +36,28 @@ class BodyLimit:
                 raise _TooLarge
             return message
 
-        async def watched(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
+        async def unless_too_large(message: Message) -> None:
+            # Frameworks turn an exception while reading a body into an answer of their own.
+            if seen <= self.limit:
+                await send(message)
 
         try:
-            await self.app(scope, counted, watched)
+            await self.app(scope, counted, unless_too_large)
         except _TooLarge:
-            if not started:
-                await self._refuse(scope, receive, send)
+            pass
+        if seen > self.limit:
+            await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._drain(receive)
         sentence = f"The request is larger than {self.limit // 1_000_000} MB; send a smaller picture."
         await JSONResponse({"error": sentence, "detail": sentence}, status_code=413)(scope, receive, send)
+
+    async def _drain(self, receive: Receive) -> None:
+        """Read on, at most as much again: a sender that is cut off in the middle never sees the answer."""
+        seen = 0
+        while seen <= self.limit:
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                return
