@@ -172,7 +172,7 @@ def launch(services: Services, block: bool = True) -> tuple["gr.Blocks", str]:
         ssr_mode=False,
         footer_links=["api", "settings"],
         theme=theme,
-        css=".gradio-container { max-width: 1280px !important; margin: 0 auto !important } #title h1 { margin-bottom: 0 }",
+        css=".gradio-container { width: 100%; max-width: 1280px !important; margin: 0 auto !important } #title h1 { margin-bottom: 0 }",
         prevent_thread_lock=not block,
         quiet=not block,
     )
