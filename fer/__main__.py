@@ -1,4 +1,4 @@
-"""The command line: ``python -m fer predict | train | evaluate | bench``; ``--help`` says more."""
+"""The command line: ``python -m fer predict | train | evaluate | card | bench``; ``--help`` says more."""
 
 from __future__ import annotations
 
@@ -131,10 +131,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         classes=_classes(arguments.classes), copies=copies,
     )  # fmt: skip
     if arguments.out:
-        replace_text(Path(arguments.out) / "report.json", report.as_json() + "\n")
         from fer.plots import draw_report
 
-        draw_report(report, Path(arguments.out) / "report.png")
+        replace_text(Path(arguments.out) / f"report-{arguments.split}.json", report.as_json() + "\n")
+        draw_report(report, Path(arguments.out) / f"report-{arguments.split}.png")
     print(report.as_json() if arguments.json else report.in_words())
     return 0
 
@@ -145,6 +145,20 @@ def _classes(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
     return {"8": CLASSES, "7": SEVEN_CLASSES}.get(text) or tuple(canonical(name) for name in text.split(","))
+
+
+# --- card ---------------------------------------------------------------------------------------
+
+
+def _card(arguments: argparse.Namespace) -> int:
+    from fer import bundle, card
+    from fer.files import replace_text
+
+    folder = Path(arguments.model or SHIPPED)
+    text = card.write_card(bundle.load(folder), card.read_reports(folder), arguments.data)
+    replace_text(folder / bundle.CARD, text)
+    print(f"{folder / bundle.CARD} is written")
+    return 0
 
 
 # --- bench --------------------------------------------------------------------------------------
@@ -202,8 +216,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--data", required=True, metavar="KIND:PATH", help="such as ferplus:FOLDER or folder:FOLDER")
     evaluate.add_argument("--split", default="test", choices=("train", "val", "test", "all"))
     evaluate.add_argument("--classes", metavar="8|7|NAME,…", help="limit the protocol to these (default: all eight)")
-    evaluate.add_argument("--out", metavar="DIR", help="also write report.json and report.png here")
+    evaluate.add_argument("--out", metavar="DIR", help="also write report-SPLIT.json and report-SPLIT.png here")
     evaluate.set_defaults(run=_evaluate)
+
+    card = commands.add_parser("card", help="write a model's card.md from its provenance and its reports")
+    card.add_argument("--data", required=True, metavar="TEXT", help="where the training data come from, in words")
+    card.set_defaults(run=_card)
 
     bench = commands.add_parser("bench", help="the figures of the README")
     bench.add_argument("what", choices=("start", "crop"))
@@ -211,7 +229,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--limit", type=int, default=0, help="for crop: this many faces, spread evenly; 0 is all")
     bench.set_defaults(run=_bench)
 
-    for command in (predict, evaluate, bench):
+    for command in (predict, evaluate, card, bench):
         command.add_argument("--model", metavar="DIR", help="model folder (default: the one that ships)")
     for command in (predict, train, evaluate, bench):
         command.add_argument("--json", action="store_true", help="machine-readable lines on stdout, nothing else there")
