@@ -102,6 +102,17 @@ def load(folder: Path | str = SHIPPED) -> ModelBundle:
     return ModelBundle(version, arch, classes, preprocess, network, temperature, description.get("provenance", {}))
 
 
+def origin(weights: Path | str) -> dict | None:
+    """Version and provenance of the bundle that the file `weights` belongs to; None for a file without one."""
+    weights = Path(weights)
+    if not (weights.is_file() and (weights.parent / DESCRIPTION).is_file()):
+        return None
+    description = _read_description(weights.parent)
+    if description.get("sha256") != _sha256(weights):
+        return None
+    return {"version": description["version"], "provenance": description["provenance"]}
+
+
 def _network(weights: Path, arch: str, classes: tuple[str, ...], preprocess: Preprocess) -> nn.Module:
     try:
         with safe_open(weights, framework="pt") as file:

@@ -42,14 +42,24 @@ def write_card(bundle: ModelBundle, reports: list[dict], data: str) -> str:
         "## Limits",
         LIMITS,
         "## How it was trained",
-        f"    {provenance['command']}",
-        f"On {provenance['date']} with torch {provenance['torch']}. All settings:",
-        "```json\n" + json.dumps(provenance["config"], indent=1) + "\n```",
-        f"Of these epochs the weights of number {provenance['selected_epoch']} are kept: the most accurate on the "
-        "validation split.",
-        _epochs(provenance["epochs"]),
+        *_training(provenance),
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _training(provenance: dict) -> list[str]:
+    """The run in words and tables, after the run that it started from if there was one."""
+    before = provenance.get("started_from")
+    return [
+        *(_training(before["provenance"]) if before else []),
+        f"On {provenance['date']} with torch {provenance['torch']}"
+        + (f", starting from the weights above ({before['version']}):" if before else ":"),
+        f"    {provenance['command']}",
+        "All settings:",
+        "```json\n" + json.dumps(provenance["config"], indent=1) + "\n```",
+        f"The weights of epoch {provenance['selected_epoch']} are kept, the most accurate on the validation split.",
+        _epochs(provenance["epochs"]),
+    ]
 
 
 def _figures(report: dict) -> str:

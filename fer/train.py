@@ -319,6 +319,7 @@ def _finish_run(
     provenance = {
         "command": json.loads(paths.config.read_text(encoding="utf-8"))["command"],
         "config": {**asdict(config), "data": _shown(config.data), "init": _shown(config.init)},
+        "started_from": bundles.origin(config.init),
         "selected_epoch": state.best["epoch"],
         "epochs": epochs,
         "torch": torch.__version__,
