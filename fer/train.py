@@ -6,6 +6,7 @@ gives the same numbers as one that was not.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -325,7 +326,7 @@ def _finish_run(
         "torch": torch.__version__,
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
     }
-    version = f"{config.arch}-{held_out.name}-{config.size}px-{provenance['date'].replace('-', '')}"
+    version = f"{config.arch}-{held_out.name}-{config.size}px-{_fingerprint(learner.best)}"
     result = ModelBundle(
         version, config.arch, held_out.classes, config.preprocess, network.eval(), temperature, provenance
     )
@@ -334,6 +335,14 @@ def _finish_run(
     replace_json(paths.report, asdict(report))
     draw_curves(epochs, paths.curves)
     return result
+
+
+def _fingerprint(tensors: dict[str, Tensor]) -> str:
+    """Eight hexadecimal digits of the SHA-256 of the weights: another training, another name."""
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        digest.update(key.encode() + tensors[key].numpy().tobytes())
+    return digest.hexdigest()[:8]
 
 
 def _write_status(paths: RunPaths, state: str, step: int, steps: int) -> None:
