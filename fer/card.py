@@ -15,11 +15,10 @@ LIMITS = """\
 - It names the expression a face *shows* in one picture, as taggers would. It does not know what anybody
   feels, and must not be used to infer emotions of people at work or in education (EU AI Act, Art. 5(1)(f)).
 - Rare expressions are its weakest: see the recall of disgust, fear and contempt, and their small n.
-- FER2013's pictures were scraped from the web: mostly posed or strong expressions, celebrities and stock
-  photographs, few old people and few dark faces. Expect it to be worse where the data were thin; nobody
-  has measured it by age, sex or skin here, because the data carry no such labels.
+- FER2013's pictures were scraped from the web. Whoever is rare there is likely read worse; nobody has
+  measured it by age, sex or skin, because the data carry no such labels.
 - Faces turned far to the side, covered, very dark, blurred, or under about 32 pixels are read badly or missed.
-- People agree on these expressions only so far: one FER+ tagger agrees with the other nine on 77 % of faces.
+- People themselves agree on these expressions only so far; the scores imitate the spread of their votes.
 """
 
 
