@@ -44,6 +44,15 @@ class Face:
         return cls((0.0, 0.0, float(image.width), float(image.height)))
 
 
+def overlap(a: Face, b: Face) -> float:
+    """Intersection over union of two boxes, 0..1."""
+    left, top = max(a.box[0], b.box[0]), max(a.box[1], b.box[1])
+    right, bottom = min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
+    shared = max(0.0, right - left) * max(0.0, bottom - top)
+    areas = sum((one.box[2] - one.box[0]) * (one.box[3] - one.box[1]) for one in (a, b))
+    return shared / (areas - shared) if shared else 0.0
+
+
 @dataclass(frozen=True)
 class FaceDetector:
     """Finds faces with MTCNN; its networks are loaded on first use and shared by threads.

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from fer.faces import Face, FaceDetector
+from fer.faces import Face, FaceDetector, overlap
 from fer.picture import Source, open_picture
-from fer.predict import Recognizer
+from fer.predict import FaceReading, Prediction, Recognizer
+from fer.quality import remarks
 
 FORGET_SECONDS = 10.0  # a viewer silent for so long has gone away
 SEARCH_SECONDS = 0.3  # between two looks at the whole frame while faces are being followed
@@ -48,15 +49,6 @@ class Viewer:
     searched: float = -math.inf
     answered: float = -math.inf
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-def overlap(a: Face, b: Face) -> float:
-    """Intersection over union of two boxes, 0..1."""
-    left, top = max(a.box[0], b.box[0]), max(a.box[1], b.box[1])
-    right, bottom = min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
-    shared = max(0.0, right - left) * max(0.0, bottom - top)
-    areas = sum((one.box[2] - one.box[0]) * (one.box[3] - one.box[1]) for one in (a, b))
-    return shared / (areas - shared) if shared else 0.0
 
 
 class Turns:
@@ -124,7 +116,9 @@ class LiveReader:
             recognizer = self._recognizer()
             image = open_picture(source)
             self._locate(viewer, image)
-            tensors = [recognizer.bundle.preprocess(image, track.face) for track in viewer.tracks]
+            preprocess = recognizer.bundle.preprocess
+            crops = [preprocess.crop(image, track.face) for track in viewer.tracks]
+            tensors = [preprocess.to_tensor(crop) for crop in crops]
             now = self._clock()
             keep = math.exp(-(now - viewer.answered) / smoothing) if smoothing > 0 else 0.0
             for track, prediction in zip(viewer.tracks, recognizer.predict(tensors), strict=True):
@@ -135,7 +129,10 @@ class LiveReader:
                 "width": image.width,
                 "height": image.height,
                 "model": recognizer.bundle.version,
-                "faces": [_as_dict(track, recognizer.bundle.classes) for track in viewer.tracks],
+                "faces": [
+                    {"id": track.id, **_reading(track, recognizer, image, crop).as_dict()}
+                    for track, crop in zip(viewer.tracks, crops, strict=True)
+                ],
                 "ms": round((time.perf_counter() - started) * 1000, 1),
             }
 
@@ -191,13 +188,7 @@ class LiveReader:
         return matched + [track for track in tracks if track not in claimed and track.face.score > 0.9]
 
 
-def _as_dict(track: Track, classes: tuple[str, ...]) -> dict:
-    top = int(track.scores.argmax())
-    return {
-        "id": track.id,
-        "box": [round(value, 1) for value in track.face.box],
-        "score": round(track.face.score, 3),
-        "expression": classes[top],
-        "confidence": round(float(track.scores[top]), 4),
-        "scores": {name: round(float(value), 4) for name, value in zip(classes, track.scores, strict=True)},
-    }
+def _reading(track: Track, recognizer: Recognizer, image: Image.Image, crop: Image.Image) -> FaceReading:
+    """The track's face with its smoothed scores, in the form that photos have too."""
+    prediction = Prediction(tuple(track.scores.tolist()), recognizer.bundle.classes, recognizer.bundle.version)
+    return FaceReading(track.face, prediction, remarks(image, track.face, crop))

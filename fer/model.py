@@ -63,6 +63,11 @@ def forward_logits(network: nn.Module, batch: Tensor) -> Tensor:
     return network(batch.contiguous(memory_format=torch.channels_last))
 
 
+def map_layer(network: nn.Module) -> nn.Module:
+    """The layer whose features a class-activation map shows: MobileNetV2's last block of stride 16."""
+    return network.features[13]
+
+
 def _imagenet() -> dict[str, Tensor]:
     from torchvision.models import MobileNet_V2_Weights
 

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,7 +17,10 @@ from fer import bundle as bundles
 from fer.bundle import ModelBundle
 from fer.faces import Box, Face, FaceDetector
 from fer.picture import Source, open_picture
+from fer.quality import Remark, remarks
 
+UNSURE = 0.45  # below this probability of its first class a face is called unclear
+CLOSE = 0.15  # and when the second is within this of the first
 BATCH = 32  # faces a forward pass: bounds memory on a picture of a crowd
 
 
@@ -40,6 +43,12 @@ class Prediction:
         return max(self.probabilities)
 
     @property
+    def unclear(self) -> bool:
+        """Whether the two most probable classes are too close, or the first too weak, to name one."""
+        second, first = sorted(self.probabilities)[-2:]
+        return first < UNSURE or first - second < CLOSE
+
+    @property
     def scores(self) -> dict[str, float]:
         """The probability of each class by name."""
         return dict(zip(self.classes, self.probabilities, strict=True))
@@ -47,10 +56,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class FaceReading:
-    """A face and the expression it shows."""
+    """A face, the expression it shows, and what makes that less sure."""
 
     face: Face
     prediction: Prediction
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def box(self) -> Box:
@@ -65,6 +75,8 @@ class FaceReading:
             "expression": self.prediction.expression,
             "confidence": round(self.prediction.confidence, 6),
             "scores": {name: round(value, 6) for name, value in self.prediction.scores.items()},
+            "unclear": self.prediction.unclear,
+            "remarks": [asdict(remark) for remark in self.remarks],
         }
 
 
@@ -111,8 +123,12 @@ class Recognizer:
         started = time.perf_counter()
         image = open_picture(source)
         faces = self.detector.find(image)
-        predictions = self.predict([self.bundle.preprocess(image, face) for face in faces])
-        readings = tuple(FaceReading(face, one) for face, one in zip(faces, predictions, strict=True))
+        crops = [self.bundle.preprocess.crop(image, face) for face in faces]
+        predictions = self.predict([self.bundle.preprocess.to_tensor(crop) for crop in crops])
+        readings = tuple(
+            FaceReading(face, prediction, remarks(image, face, crop))
+            for face, prediction, crop in zip(faces, predictions, crops, strict=True)
+        )
         milliseconds = (time.perf_counter() - started) * 1000
         return Reading(image.width, image.height, readings, self.bundle.version, milliseconds)
 

@@ -72,6 +72,11 @@ class Preprocess:
         values = torch.from_numpy(np.array(crop)).permute(2, 0, 1).float().div_(255)
         return (values - torch.tensor(self.mean)[:, None, None]) / torch.tensor(self.std)[:, None, None]
 
+    def to_image(self, face: Tensor) -> Image.Image:
+        """What `to_tensor` made, float32 (3, size, size), as a picture for people."""
+        values = face * torch.tensor(self.std)[:, None, None] + torch.tensor(self.mean)[:, None, None]
+        return Image.fromarray((values.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
+
     def __call__(self, image: Image.Image, face: Face) -> Tensor:
         """`crop`, then `to_tensor`: float32 (3, size, size)."""
         return self.to_tensor(self.crop(image, face))

@@ -1,13 +1,15 @@
-// The page's side of the Try tab. A picture is sent as it is; only numbers come back, and boxes are
-// drawn here, over the picture that was read.
+// The page's side of the Try tab: photos. A picture is sent as it is; only numbers come back, and
+// boxes are drawn here, over the picture that was read. live.js, which follows, adds camera and video.
 const { samples, expressions, max_upload } = props.value;
 const titles = Object.fromEntries(expressions);
 // Okabe & Ito's palette, told apart by colour-blind readers; numbers name the faces as well.
 const colours = ["#e69f00", "#56b4e9", "#2bc4a0", "#f0e442", "#6aa9ff", "#ff8a4c", "#e59ac4"];
+const colour = (number) => colours[(number - 1) % colours.length];
 const $ = (selector) => element.querySelector(selector);
 const stage = $(".stage"), canvas = $(".picture"), boxes = $(".boxes"), faces = $(".faces"), status = $(".status");
-let current = 0; // number of the newest picture: an older answer that comes late is dropped
-let last = null; // the newest reading
+let current = 0; // number of the newest request: an older answer that comes late is dropped
+let shown = []; // the pictures read last: {name, image, picture (data URL), reading}
+let chosen = 0; // which of them is on the stage
 
 const make = (tag, className, text) => {
   const node = document.createElement(tag);
@@ -17,8 +19,16 @@ const make = (tag, className, text) => {
 };
 const percent = (share) => `${Math.round(share * 100)} %`;
 const say = (text, error = false) => {
-  status.textContent = text;
+  if (status.textContent !== text) status.textContent = text;
   status.classList.toggle("error", error);
+};
+const silent = "The app did not answer; check the connection and try again.";
+
+// "Happiness 97 %", or both candidates where the model is not sure.
+const headline = (face) => {
+  if (!face.unclear) return `${titles[face.expression]} ${percent(face.confidence)}`;
+  const [first, second] = Object.entries(face.scores).sort((a, b) => b[1] - a[1]);
+  return `Unclear: ${first[0]} ${percent(first[1])} / ${second[0]} ${percent(second[1])}`;
 };
 
 const dataUrl = (blob) =>
@@ -36,107 +46,162 @@ const decode = async (source) => {
   return image;
 };
 
-async function read(blob, name) {
-  const mine = ++current;
-  if (blob.size > max_upload) {
-    return say(`${name} is larger than ${Math.round(max_upload / 1e6)} MB; make it smaller first.`, true);
-  }
-  say(`Reading ${name} …`);
-  stage.classList.add("busy");
-  try {
-    const picture = await dataUrl(blob);
-    // An empty file gives "data:" without a body; the server says so in words.
-    const shown = await decode(picture).catch(() => null);
-    const answer = await server.read_picture({ name, picture, preview: !shown });
-    if (mine !== current) return;
-    if (!answer) return say("The app did not answer; check the connection and choose the photo again.", true);
-    if (answer.error) return say(answer.error, true);
-    show(shown || (await decode(answer.preview)), answer.reading);
-  } catch (error) {
-    if (mine === current) say("The app did not answer; check the connection and choose the photo again.", true);
-  } finally {
-    if (mine === current) stage.classList.remove("busy");
-  }
+async function ask(blob, name) {
+  if (blob.size > max_upload) throw `${name} is larger than ${Math.round(max_upload / 1e6)} MB; make it smaller first.`;
+  const picture = await dataUrl(blob);
+  const drawn = await decode(picture).catch(() => null); // browsers draw no TIFF
+  const answer = await server.read_picture({ name, picture, preview: !drawn });
+  if (!answer) throw silent;
+  if (answer.error) throw answer.error;
+  return { name, picture, image: drawn || (await decode(answer.preview)), reading: answer.reading };
 }
 
-function show(image, reading) {
-  last = reading;
+async function read(files) {
+  const mine = ++current;
+  stopLive();
+  stage.classList.add("busy");
+  const done = [], problems = [];
+  for (const [index, { blob, name }] of files.entries()) {
+    say(files.length > 1 ? `Reading ${index + 1} of ${files.length}: ${name} …` : `Reading ${name} …`);
+    try {
+      done.push(await ask(blob, name));
+    } catch (problem) {
+      problems.push(typeof problem === "string" ? problem : silent);
+    }
+    if (mine !== current) return;
+  }
+  stage.classList.remove("busy");
+  if (done.length) {
+    shown = done;
+    show(0);
+  }
+  if (problems.length) say(problems.join(" "), true);
+}
+
+function show(index) {
+  chosen = index;
+  const { image, reading } = shown[index];
   canvas.width = Math.min(reading.width, 1600);
-  canvas.height = Math.round((canvas.width * reading.height) / reading.width);
+  canvas.height = Math.max(1, Math.round((canvas.width * reading.height) / reading.width));
   canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
   stage.dataset.state = "shown";
   const count = reading.faces.length;
-  const summary = count === 0 ? "No face found" : count === 1 ? "1 face" : `${count} faces`;
+  const summary = count === 0 ? "no face found" : count === 1 ? "1 face" : `${count} faces`;
   canvas.setAttribute("aria-label", `${reading.image}: ${summary}`);
   say(`${reading.image}: ${summary}, read in ${Math.round(reading.ms)} ms.` +
     (count ? "" : " Try a photo where a face is larger, upright and well lit."));
-  boxes.replaceChildren(...reading.faces.map((face, index) => box(face, index, reading)));
-  faces.replaceChildren(...(count ? reading.faces.map((face, index) => card(image, face, index, reading)) : [nobody()]));
-  $(".save").hidden = false;
+  boxes.replaceChildren(...reading.faces.map((face, at) => box(face, at, reading)));
+  faces.replaceChildren(...(count ? reading.faces.map((face, at) => photoCard(face, at)) : [nobody()]));
+  $(".photo-only").hidden = false;
+  const strip = $(".strip");
+  strip.hidden = shown.length < 2;
+  strip.replaceChildren(...(shown.length < 2 ? [] : shown.map((one, at) => thumb(one.image.src, `${one.name}: ${one.reading.faces.length} faces`, () => show(at), at === index))));
   place();
 }
 
 const nobody = () =>
   make("p", "empty", "No face was found. Faces smaller than about 32 pixels, seen from the side or from behind, or far out of the light are missed.");
 
-function box(face, index, reading) {
+function thumb(source, name, onclick, pressed) {
+  const item = make("li"), button = make("button", "sample"), image = make("img");
+  button.type = "button";
+  image.src = source;
+  image.alt = name;
+  button.onclick = onclick;
+  if (pressed !== undefined) button.setAttribute("aria-pressed", String(pressed));
+  button.append(image);
+  item.append(button);
+  return item;
+}
+
+function box(face, at, reading) {
   const [left, top, right, bottom] = face.box;
   const node = make("button", "box");
   node.type = "button";
-  node.style.setProperty("--face", colours[index % colours.length]);
+  node.style.setProperty("--face", colour(at + 1));
   Object.assign(node.style, {
     left: `${(100 * left) / reading.width}%`, top: `${(100 * top) / reading.height}%`,
     width: `${(100 * (right - left)) / reading.width}%`, height: `${(100 * (bottom - top)) / reading.height}%`,
   });
-  const many = reading.faces.length > 6;
+  const many = reading.faces.length > 4;
   node.classList.toggle("many", many);
   node.classList.toggle("low", top / reading.height < 0.08);
-  node.classList.toggle("flip", left / reading.width > 0.7);
-  const label = `${titles[face.expression]} ${percent(face.confidence)}`;
-  node.append(make("span", "", many ? `${index + 1}` : `${index + 1} · ${label}`));
-  node.setAttribute("aria-label", `Face ${index + 1}: ${label}`);
-  node.onclick = () => choose(index);
+  node.classList.toggle("flip", left / reading.width > 0.6);
+  node.append(make("span", "", many ? `${at + 1}` : `${at + 1} · ${headline(face)}`));
+  node.setAttribute("aria-label", `Face ${at + 1}: ${headline(face)}`);
+  node.onclick = () => choose(at);
   return node;
 }
 
-function card(image, face, index, reading) {
+// A card is made once and filled again and again: live video fills it with every frame.
+function card(number) {
   const node = make("article", "face");
-  node.style.setProperty("--face", colours[index % colours.length]);
-  node.setAttribute("aria-label", `Face ${index + 1}`);
-  const head = make("div", "head"), words = make("div");
-  words.append(make("p", "who", `Face ${index + 1}`));
-  words.append(make("p", "what", `${titles[face.expression]} ${percent(face.confidence)}`));
-  head.append(thumbnail(image, face, reading), words);
-  const list = make("ul", "scores");
-  for (const [name, title] of expressions) {
-    const share = face.scores[name];
-    const row = make("li", name === face.expression ? "top" : "");
-    const track = make("span", "track"), fill = make("span", "fill");
-    fill.style.width = `${100 * share}%`;
+  node.style.setProperty("--face", colour(number));
+  node.setAttribute("aria-label", `Face ${number}`);
+  const head = make("div", "head"), words = make("div"), picture = make("canvas"), list = make("ul", "scores");
+  picture.width = picture.height = 112;
+  picture.setAttribute("aria-hidden", "true");
+  const what = make("p", "what"), remarks = make("ul", "remarks");
+  words.append(make("p", "who", `Face ${number}`), what);
+  head.append(picture, words);
+  const rows = expressions.map(([name, title]) => {
+    const row = make("li"), track = make("span", "track"), fill = make("span", "fill"), value = make("span", "value");
     track.append(fill);
-    row.append(make("span", "", title), track, make("span", "value", percent(share)));
+    row.append(make("span", "", title), track, value);
     list.append(row);
-  }
-  node.append(head, list);
+    return { name, row, fill, value };
+  });
+  node.append(head, list, remarks);
+  node.fill = (face, source, scale) => {
+    what.textContent = headline(face);
+    for (const { name, row, fill, value } of rows) {
+      const share = face.scores[name];
+      row.className = name === face.expression ? "top" : "";
+      fill.style.width = `${100 * share}%`;
+      value.textContent = percent(share);
+    }
+    const said = face.remarks.map((remark) => remark.words).join("|");
+    if (remarks.dataset.said !== said) {
+      remarks.dataset.said = said;
+      remarks.replaceChildren(...face.remarks.map((remark) => make("li", "", remark.words)));
+    }
+    const [left, top, right, bottom] = face.box;
+    const side = Math.max(right - left, bottom - top) * 1.1;
+    const x = (left + right - side) / 2, y = (top + bottom - side) / 2;
+    picture.getContext("2d").drawImage(source, x * scale, y * scale, side * scale, side * scale, 0, 0, 112, 112);
+  };
   return node;
 }
 
-function thumbnail(image, face, reading) {
-  const node = make("canvas");
-  node.width = node.height = 112;
-  node.setAttribute("aria-hidden", "true");
-  const [left, top, right, bottom] = face.box;
-  const scale = (image.naturalWidth || image.width) / reading.width;
-  const side = Math.max(right - left, bottom - top) * 1.1;
-  const x = (left + right - side) / 2, y = (top + bottom - side) / 2;
-  node.getContext("2d").drawImage(image, x * scale, y * scale, side * scale, side * scale, 0, 0, 112, 112);
+function photoCard(face, at) {
+  const { image, reading, picture } = shown[chosen];
+  const node = card(at + 1);
+  node.fill(face, image, (image.naturalWidth || image.width) / reading.width);
+  const button = make("button", "button small", "What the network saw"), views = make("div", "views");
+  button.type = "button";
+  button.onclick = async () => {
+    button.disabled = true;
+    const answer = await server.explain({ picture, box: face.box, expression: face.expression }).catch(() => null);
+    button.disabled = false;
+    if (!answer || answer.error) return say(answer?.error || silent, true);
+    const captions = { crop: "the crop it was given", map: `where it looked for ${titles[face.expression].toLowerCase()}` };
+    views.replaceChildren(...Object.entries(captions).map(([key, caption]) => {
+      const figure = make("figure"), view = make("img");
+      view.src = answer[key];
+      view.alt = caption;
+      figure.append(view, make("figcaption", "", caption));
+      return figure;
+    }));
+    button.hidden = true;
+  };
+  node.append(button, views);
   return node;
 }
 
-function choose(index) {
-  [...boxes.children].forEach((node, at) => node.classList.toggle("chosen", at === index));
-  [...faces.children].forEach((node, at) => node.classList.toggle("chosen", at === index));
-  faces.children[index].scrollIntoView({ block: "nearest", behavior: "smooth" });
+function choose(at) {
+  [...boxes.children].forEach((node, index) => node.classList.toggle("chosen", index === at));
+  [...faces.children].forEach((node, index) => node.classList.toggle("chosen", index === at));
+  faces.children[at].scrollIntoView({ block: "nearest", behavior: "smooth" });
 }
 
 // The boxes lie over the picture, wherever the layout has put it.
@@ -148,9 +213,15 @@ function place() {
 }
 new ResizeObserver(place).observe(canvas);
 
+function take(list) {
+  const files = [...list];
+  const video = files.find((file) => file.type.startsWith("video/"));
+  if (video) return playVideo(video);
+  if (files.length) return read(files.map((file) => ({ blob: file, name: file.name || "pasted.png" })));
+}
+
 $(".file").onchange = (event) => {
-  const [file] = event.target.files;
-  if (file) read(file, file.name);
+  take(event.target.files);
   event.target.value = ""; // so that the same file can be chosen again
 };
 stage.ondragover = (event) => { event.preventDefault(); stage.classList.add("over"); };
@@ -158,50 +229,90 @@ stage.ondragleave = () => stage.classList.remove("over");
 stage.ondrop = (event) => {
   event.preventDefault();
   stage.classList.remove("over");
-  const file = event.dataTransfer.files[0];
-  if (file) read(file, file.name);
-  else say("That was no picture file; drop a photo from your computer.", true);
+  if (event.dataTransfer.files.length) take(event.dataTransfer.files);
+  else say("That was no file; drop a photo or a video from your computer.", true);
 };
 document.addEventListener("paste", (event) => {
   if (!element.isConnected || element.offsetParent === null) return;
-  const file = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
-  if (file) read(file, file.name || "pasted.png");
+  take([...event.clipboardData.files].filter((one) => one.type.startsWith("image/")));
 });
-$(".save").onclick = () => {
+
+function download(content, type, suffix) {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([JSON.stringify(last, null, 2)], { type: "application/json" }));
-  link.download = `${last.image.replace(/\.[^.]*$/, "")}.json`;
+  link.href = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type }));
+  const name = shown.length > 1 && suffix !== ".png" ? "expressions" : shown[chosen].name.replace(/\.[^.]*$/, "");
+  link.download = name + suffix;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+$(".save-json").onclick = () => {
+  const readings = shown.map((one) => one.reading);
+  download(JSON.stringify(readings.length > 1 ? readings : readings[0], null, 2), "application/json", ".json");
 };
+$(".save-csv").onclick = () => {
+  const quoted = (value) => (/[",\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : value);
+  // A cell that begins like a formula would be run by a spreadsheet.
+  const cell = (value) => quoted(typeof value === "string" && /^[=+\-@\t]/.test(value) ? `'${value}` : value);
+  const names = expressions.map(([name]) => name);
+  const rows = [["image", "face", "left", "top", "right", "bottom", "expression", "confidence", ...names]];
+  for (const { reading } of shown)
+    for (const [at, face] of reading.faces.entries())
+      rows.push([reading.image, at + 1, ...face.box, face.expression, face.confidence, ...names.map((name) => face.scores[name])]);
+  download(rows.map((row) => row.map(cell).join(",")).join("\n") + "\n", "text/csv", ".csv");
+};
+$(".save-png").onclick = () => {
+  const copy = make("canvas");
+  copy.width = canvas.width;
+  copy.height = canvas.height;
+  const context = copy.getContext("2d");
+  context.drawImage(canvas, 0, 0);
+  const { reading } = shown[chosen];
+  reading.faces.forEach((face, at) => drawBox(context, face, at + 1, canvas.width / reading.width));
+  copy.toBlob((blob) => download(blob, "image/png", ".png"));
+};
+
+// A box and its label painted into a picture: for downloads and for live video.
+function drawBox(context, face, number, scale) {
+  const [left, top, right, bottom] = face.box.map((value) => value * scale);
+  const size = Math.max(14, Math.round(context.canvas.width / 45));
+  const label = `${number} · ${headline(face)}`;
+  context.font = `600 ${size}px system-ui, sans-serif`;
+  context.lineWidth = Math.max(3, size / 5);
+  context.strokeStyle = "rgba(0, 0, 0, 0.6)";
+  context.strokeRect(left - 1.5, top - 1.5, right - left + 3, bottom - top + 3);
+  context.strokeStyle = colour(number);
+  context.strokeRect(left, top, right - left, bottom - top);
+  const width = context.measureText(label).width + size, height = size * 1.5;
+  const x = Math.max(0, Math.min(left, context.canvas.width - width)), y = top > height ? top - height : top;
+  context.fillStyle = colour(number);
+  context.fillRect(x, y, width, height);
+  context.fillStyle = "#000";
+  context.textBaseline = "middle";
+  context.fillText(label, x + size / 2, y + height / 2);
+}
+
 $(".samples").replaceChildren(...samples.map((sample) => {
-  const item = make("li"), button = make("button", "sample"), image = make("img");
-  button.type = "button";
-  image.src = `samples/${sample.file}`;
-  image.alt = sample.title;
-  image.loading = "lazy";
-  button.title = `${sample.title}. ${sample.author}, ${sample.year}. ${sample.licence}.`;
-  button.onclick = async () => {
+  const item = thumb(`samples/${sample.file}`, sample.title, async () => {
     try {
-      const answer = await fetch(image.src);
+      const answer = await fetch(`samples/${sample.file}`);
       if (!answer.ok) throw new Error(answer.status);
-      await read(await answer.blob(), sample.file);
+      await read([{ blob: await answer.blob(), name: sample.file }]);
     } catch {
       say("The sample could not be loaded; check the connection and try again.", true);
     }
-  };
-  button.append(image);
-  item.append(button);
+  });
+  item.firstChild.title = `${sample.title}. ${sample.author}, ${sample.year}. ${sample.licence}.`;
   return item;
 }));
 
 // Until the model is in memory a reading waits; say so instead of seeming stuck.
 (async function warm() {
+  const warming = "Warming up: the model is being loaded …";
   for (;;) {
     const health = await fetch("healthz").then((answer) => answer.json()).catch(() => null);
     if (health?.error) return say(health.error, true);
-    if (health?.ready) return status.textContent.startsWith("Warming") && say("Ready.");
-    if (!status.textContent) say("Warming up: the model is being loaded …");
+    if (health?.ready) return status.textContent === warming && say("Ready.");
+    if (!status.textContent) say(warming);
     await new Promise((resolve) => setTimeout(resolve, 500));
   }
 })();

@@ -1,4 +1,9 @@
-"""The Try tab: a photo in, every face boxed, eight scores each. Also the API's ``/predict``."""
+"""The Try tab: photos, camera and video in, every face boxed, eight scores each. Also the API's ``/predict``.
+
+The page is one `gr.HTML` with its own script; the functions it calls are here. They bypass Gradio's
+queue, so each checks what it was sent, and answers {error: sentence} instead of raising. Modules that
+need torch are imported by the functions that use them: the page answers before torch is loaded.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +11,23 @@ import base64
 import io
 import json
 import logging
+import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gradio as gr
+from PIL import Image
 
-from fer.bundle import BundleError
 from fer.emotions import EXPRESSIONS
+from fer.faces import Face, overlap
 from fer.picture import UnreadablePicture, open_picture
 from fer.ui.safe_image import SafeImage, Upload
 from fer.ui.services import Services
+
+if TYPE_CHECKING:
+    from fer.live import LiveReader
 
 log = logging.getLogger(__name__)
 
@@ -32,18 +45,38 @@ def samples() -> list[dict]:
 def build(services: Services) -> None:
     """Add the tab's content to the current `gr.Blocks`, and register ``/predict``."""
 
+    @cache
+    def live() -> LiveReader:
+        from fer.live import LiveReader
+
+        return LiveReader(services.recognizer, slots=os.cpu_count() or 1)
+
     def read_picture(payload: dict) -> dict:
-        """Called by the page with {name, picture: data URL, preview: bool}; {reading} or {error}."""
-        return _answer(services, payload)
+        """{name, picture: data URL, preview: bool} -> {reading, preview?}."""
+        return _answer(payload, lambda picture: _read_picture(services, payload, picture))
+
+    def read_frame(payload: dict) -> dict:
+        """{viewer, picture: data URL, smoothing: seconds} -> the faces of the frame."""
+        return _answer(payload, lambda picture: _read_frame(live(), payload, picture))
+
+    def explain(payload: dict) -> dict:
+        """{picture: data URL, box, expression} -> {crop, map}, both data URLs of PNGs."""
+        return _answer(payload, lambda picture: _explain(services, payload, picture))
+
+    def leave(payload: dict) -> dict:
+        """{viewer}: its camera was switched off."""
+        live().leave(str(payload.get("viewer", "")) if isinstance(payload, dict) else "")
+        return {}
 
     folder = Path(__file__).parent
+    scripts = ("try_tab.js", "live.js")
     gr.HTML(
         value={"samples": samples(), "expressions": [[one.name, one.title] for one in EXPRESSIONS],
                "max_upload": MAX_UPLOAD},
         html_template=(folder / "try_tab.html").read_text(encoding="utf-8"),
         css_template=(folder / "try_tab.css").read_text(encoding="utf-8"),
-        js_on_load=(folder / "try_tab.js").read_text(encoding="utf-8"),
-        server_functions=[read_picture],
+        js_on_load="\n".join((folder / name).read_text(encoding="utf-8") for name in scripts),
+        server_functions=[read_picture, read_frame, explain, leave],
         apply_default_css=False,
         elem_id="try",
     )  # fmt: skip
@@ -59,6 +92,8 @@ def build(services: Services) -> None:
 def _predict(services: Services, upload: Upload | None) -> dict:
     if upload is None:
         raise gr.Error("No picture was sent; choose a file.")
+    from fer.bundle import BundleError
+
     try:
         return services.recognizer().read(upload.content).as_dict(upload.name)
     except (UnreadablePicture, BundleError) as error:
@@ -68,29 +103,68 @@ def _predict(services: Services, upload: Upload | None) -> dict:
         raise gr.Error("The picture could not be read because of a fault in the app; its log says more.") from error
 
 
-def _answer(services: Services, payload: dict) -> dict:
-    try:
-        name, picture = str(payload["name"]), payload["picture"]
-        if not isinstance(picture, str) or not picture.startswith("data:"):
-            return {"error": "The page sent no picture; choose a file."}
-    except (KeyError, TypeError):
+def _answer(payload: object, work: Callable[[str], dict]) -> dict:
+    """What `work` makes of the payload's picture, or {error: one sentence}.
+
+    An exception would reach the page as `undefined`; so the person gets a sentence and the log the trace.
+    """
+    picture = payload.get("picture") if isinstance(payload, dict) else None
+    if not isinstance(picture, str) or not picture.startswith("data:"):
         return {"error": "The page sent no picture; choose a file."}
+    from fer.bundle import BundleError
+
     try:
-        answer = {"reading": services.recognizer().read(picture).as_dict(name)}
-        if payload.get("preview"):
-            answer["preview"] = _preview(picture)
-        return answer
+        return work(picture)
     except (UnreadablePicture, BundleError) as error:
-        return {"error": _named(str(error), Path(name).name)}
+        return {"error": _named(str(error), Path(str(payload.get("name", "The picture"))).name)}
     except Exception:
-        # Gradio would hand the page `undefined`; the person gets a sentence and the log the trace.
-        log.exception("reading a picture failed")
+        log.exception("answering the page failed")
         return {"error": "The picture could not be read because of a fault in the app; its log says more."}
+
+
+def _read_picture(services: Services, payload: dict, picture: str) -> dict:
+    answer = {"reading": services.recognizer().read(picture).as_dict(str(payload.get("name", "picture")))}
+    return {**answer, "preview": _preview(picture)} if payload.get("preview") else answer
+
+
+def _read_frame(live: LiveReader, payload: dict, picture: str) -> dict:
+    try:
+        smoothing = min(max(float(payload.get("smoothing", 0.3)), 0.0), 5.0)
+    except (TypeError, ValueError):
+        smoothing = 0.3
+    return live.read(str(payload.get("viewer", ""))[:64], picture, smoothing)
+
+
+def _explain(services: Services, payload: dict, picture: str) -> dict:
+    """The crop the network is given for the face nearest to `box`, and where it looked for `expression`."""
+    from fer.activation import activation_map, overlaid
+
+    recognizer = services.recognizer()
+    image = open_picture(picture)
+    faces = recognizer.detector.find(image)
+    expression = payload.get("expression")
+    try:
+        wanted = Face(tuple(float(value) for value in payload["box"]))
+        face = max(faces, key=lambda one: overlap(one, wanted))
+        if expression not in recognizer.bundle.classes or overlap(face, wanted) < 0.5:
+            raise ValueError(f"no such face or expression: {expression}")
+    except (KeyError, TypeError, ValueError, IndexError):
+        return {"error": "That face is not in the picture; choose the photo again."}
+    tensor = recognizer.bundle.preprocess(image, face)
+    seen = recognizer.bundle.preprocess.to_image(tensor)
+    heat = activation_map(recognizer.bundle, tensor, expression)
+    return {"crop": _png(seen), "map": _png(overlaid(seen, heat))}
 
 
 def _named(sentence: str, name: str) -> str:
     """`sentence` about the picture called `name`: bytes and data URLs come without one."""
     return sentence.replace("The picture", name, 1) if sentence.startswith("The picture") else sentence
+
+
+def _png(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _preview(picture: str) -> str:
