@@ -165,9 +165,9 @@ def _card(arguments: argparse.Namespace) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    from fer import bench
+    from fer.bench import BENCHES
 
-    answer = bench.BENCHES[arguments.what](arguments, lambda items: _progress(items, "face", shown=not arguments.json))
+    answer = BENCHES[arguments.what](arguments, lambda items: _progress(items, "step", shown=not arguments.json))
     print(json.dumps(answer) if arguments.json else "\n".join(f"{key}: {value}" for key, value in answer.items()))
     return 0
 
@@ -224,7 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     card.set_defaults(run=_card)
 
     bench = commands.add_parser("bench", help="the figures of the README")
-    bench.add_argument("what", choices=("start", "crop"))
+    bench.add_argument("what", choices=("crop", "live", "start"))
     bench.add_argument("--data", metavar="KIND:PATH", help="for crop: the data set whose validation faces are used")
     bench.add_argument("--limit", type=int, default=0, help="for crop: this many faces, spread evenly; 0 is all")
     bench.set_defaults(run=_bench)

@@ -160,7 +160,11 @@ class LiveReader:
         """Move the viewer's tracks to where their faces are in `image`; start and end tracks."""
         before = len(viewer.tracks)
         moved = self._detector.follow(image, [track.face for track in viewer.tracks])
-        tracks = [Track(old.id, face, old.scores) for old, face in zip(viewer.tracks, moved, strict=True) if face]
+        tracks = [
+            Track(old.id, face, old.scores)
+            for old, face in zip(viewer.tracks, moved, strict=True)
+            if face and not _took_over(old, face, viewer.tracks)
+        ]
         # Two faces that meet may leave with each other's box: neither keeps its name or its scores.
         tracks = [one for one in tracks if all(one is two or overlap(one.face, two.face) < MERGED for two in tracks)]
         lost = len(tracks) < before
@@ -186,6 +190,11 @@ class LiveReader:
                 matched.append(Track(viewer.next_id, face))
                 viewer.next_id += 1
         return matched + [track for track in tracks if track not in claimed and track.face.score > 0.9]
+
+
+def _took_over(old: Track, face: Face, tracks: list[Track]) -> bool:
+    """Whether the track `old` now lies on `face` where rather another of `tracks` was: it jumped to a neighbour."""
+    return any(one is not old and overlap(face, one.face) > overlap(face, old.face) for one in tracks)
 
 
 def _reading(track: Track, recognizer: Recognizer, image: Image.Image, crop: Image.Image) -> FaceReading:

@@ -1,30 +1,15 @@
-"""``python -m fer bench``: the figures of the README, each measured on the machine it runs on."""
+"""``bench crop``: do photographs of faces reach the network as training faces do?"""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import socket
-import statistics
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from fer.bench.served import Progress
 from fer.faces import Face
-
-Progress = Callable[[Iterable], Iterable]
-
-
-# --- crop: do photographs of faces reach the network as training faces do? -----------------------
 
 
 @dataclass(frozen=True)
@@ -96,74 +81,3 @@ def bench_crop(arguments: argparse.Namespace, progress: Progress) -> dict:
         "difference": round(float(through.mean() - straight[seen].mean()), 4),
         "accuracy_direct_all": round(float(straight.mean()), 4),
     }
-
-
-# --- start: how long until the page answers, and what it costs in memory --------------------------
-
-APP = Path(__file__).parent.parent / "app.py"
-SAMPLE = Path(__file__).parent / "samples" / "eileen-collins.jpg"
-
-
-def bench_start(arguments: argparse.Namespace, progress: Progress) -> dict:
-    """Seconds from ``python app.py`` to a page that loads and to a first prediction; memory after ten."""
-    import tempfile
-
-    from gradio_client import Client, handle_file
-
-    port = _free_port()
-    with tempfile.TemporaryDirectory() as workspace:
-        command = [sys.executable, str(APP), "--host", "127.0.0.1", "--port", str(port), "--workspace", workspace]
-        started = time.monotonic()
-        app = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            url = f"http://127.0.0.1:{port}"
-            _wait_for(url + "/", app)
-            page = time.monotonic() - started
-            while not json.loads(_wait_for(url + "/healthz", app))["ready"]:
-                time.sleep(0.1)
-            ready = time.monotonic() - started
-            client = Client(url, verbose=False)
-            times = []
-            for _ in progress(range(10)):
-                before = time.monotonic()
-                client.predict(handle_file(str(SAMPLE)), api_name="/predict")
-                times.append(time.monotonic() - before)
-            memory = _resident_megabytes(app.pid)
-        finally:
-            app.terminate()
-            app.wait(20)
-    return {
-        "seconds_to_page": round(page, 2),
-        "seconds_to_model_ready": round(ready, 2),
-        "median_seconds_per_prediction": round(statistics.median(times), 3),
-        "resident_megabytes_after_ten": memory,
-        "cores": os.cpu_count(),
-    }
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-def _wait_for(url: str, app: subprocess.Popen, seconds: float = 120) -> bytes:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if app.poll() is not None:
-            raise OSError(f"app.py ended with code {app.returncode} before it answered; run it by itself to see why")
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return answer.read()
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.05)
-    raise OSError(f"{url} did not answer within {seconds:.0f} seconds")
-
-
-def _resident_megabytes(pid: int) -> int:
-    """Resident memory of process `pid`, as the system counts it."""
-    output = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
-    return round(int(output) / 1024)
-
-
-BENCHES: dict[str, Callable[[argparse.Namespace, Progress], dict]] = {"crop": bench_crop, "start": bench_start}

@@ -1,0 +1,17 @@
+"""``python -m fer bench``: the figures of the README, each measured on the machine it runs on."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from fer.bench.crop import bench_crop
+from fer.bench.live import bench_live
+from fer.bench.served import Progress
+from fer.bench.start import bench_start
+
+BENCHES: dict[str, Callable[[argparse.Namespace, Progress], dict]] = {
+    "crop": bench_crop,
+    "live": bench_live,
+    "start": bench_start,
+}

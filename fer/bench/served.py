@@ -1,0 +1,55 @@
+"""The app as a process of its own, for benchmarks that use it as a visitor does."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+Progress = Callable[[Iterable], Iterable]
+APP = Path(__file__).parent.parent.parent / "app.py"
+SAMPLE = Path(__file__).parent.parent / "samples" / "eileen-collins.jpg"
+
+
+@contextmanager
+def served_app() -> Iterator[tuple[str, subprocess.Popen]]:
+    """Run ``python app.py`` on a free port with a workspace of its own until the block ends; address and process.
+
+    Raises OSError, in one sentence, when the page does not answer.
+    """
+    port = _free_port()
+    with tempfile.TemporaryDirectory() as workspace:
+        command = [sys.executable, str(APP), "--host", "127.0.0.1", "--port", str(port), "--workspace", workspace]
+        app = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_for(f"http://127.0.0.1:{port}/", app)
+            yield f"http://127.0.0.1:{port}", app
+        finally:
+            app.terminate()
+            app.wait(20)
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def wait_for(url: str, app: subprocess.Popen, seconds: float = 120) -> bytes:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if app.poll() is not None:
+            raise OSError(f"app.py ended with code {app.returncode} before it answered; run it by itself to see why")
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return answer.read()
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    raise OSError(f"{url} did not answer within {seconds:.0f} seconds")
