@@ -35,6 +35,13 @@ if TYPE_CHECKING:
 
 TITLE = "Expression Studio"
 MAX_BODY = 30_000_000  # bytes: a picture of 20 MB as a data URL inside JSON
+# Gradio's own greys and blues are too pale to read for many (WCAG 2, contrast 4.5:1).
+STYLE = """
+.gradio-container { width: 100%; max-width: 1280px !important; margin: 0 auto !important }
+#title h1 { margin-bottom: 0 }
+footer, footer button, footer a { color: var(--body-text-color) !important; opacity: 1 !important }
+body:not(.dark) button[role=tab][aria-selected=true] { color: #1d4ed8 }
+"""
 log = logging.getLogger("app")
 
 
@@ -172,7 +179,7 @@ def launch(services: Services, block: bool = True) -> tuple["gr.Blocks", str]:
         ssr_mode=False,
         footer_links=["api", "settings"],
         theme=theme,
-        css=".gradio-container { width: 100%; max-width: 1280px !important; margin: 0 auto !important } #title h1 { margin-bottom: 0 }",
+        css=STYLE,
         prevent_thread_lock=not block,
         quiet=not block,
     )

@@ -71,7 +71,7 @@ def test_a_report_of_the_training_split_has_no_column_without_copies(shipped, re
 
 def test_a_report_without_copies_shows_no_figures_for_them(shipped, report):
     card = write_card(shipped, [{**report, "dedup": None}], "Faces.")
-    assert "nan" not in card
+    assert "| nan |" not in card
 
 
 def test_validation_comes_before_test(tmp_path, report):

@@ -5,40 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import SAMPLES, picture
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
-
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync")  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=chromium, args=list(QUIET))
-
-
-@pytest.fixture
-def page(browser: Browser, app_address: str) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1440, "height": 1000})
-    page = context.new_page()
-    page.problems = []
-    page.hosts = set()
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
-    page.on("request", lambda request: page.hosts.add(request.url.split("/")[2]) if "://" in request.url else None)
-    page.goto(app_address + "/")
-    page.locator(".samples .sample").first.wait_for(timeout=30_000)
-    yield page
-    context.close()
-
 
 def status(page: Page) -> str:
     return page.locator(".status").inner_text()
