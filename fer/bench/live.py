@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,8 @@ QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
 SLOW = {"offline": False, "latency": 40, "downloadThroughput": 1_000_000, "uploadThroughput": 1_000_000}  # 8 Mbit/s
 
 
-def write_camera(path: Path, frames: int = FRAMES) -> None:
-    """A Y4M film of `frames` frames of 640×480: the sample face moving about, a counter at the bottom."""
+def write_camera(path: Path, frames: int = FRAMES, counter: bool = True) -> None:
+    """A Y4M film of `frames` frames of 640×480: the sample face moving about, a `counter` at the bottom."""
     with Image.open(SAMPLE) as image:
         large = image.convert("RGB").resize((1024, 1024), Image.Resampling.BICUBIC)
     with path.open("wb") as file:
@@ -37,22 +38,28 @@ def write_camera(path: Path, frames: int = FRAMES) -> None:
             turn = 2 * math.pi * index / frames * 3
             left, top = round(126 + 90 * math.sin(turn)), round(12 + 10 * math.cos(2 * turn))
             planes = np.array(large.crop((left, top, left + WIDTH, top + HEIGHT)).convert("YCbCr"))
-            for bit in range(BITS):
+            for bit in range(BITS if counter else 0):
                 on = index >> (BITS - 1 - bit) & 1
                 planes[HEIGHT - CELL :, bit * CELL : (bit + 1) * CELL] = (255 if on else 0, 128, 128)
             file.write(b"FRAME\n" + planes[..., 0].tobytes())
             file.write(planes[::2, ::2, 1].tobytes() + planes[::2, ::2, 2].tobytes())
 
 
-def bench_live(arguments: argparse.Namespace, progress: Progress) -> dict:
-    """One viewer, then two, then one on a slow line: frames a second and 95th percentile of the latency."""
+def chromium_and_playwright() -> tuple[str, Callable]:
+    """The path of a Chromium, and Playwright's way to start. Raises ValueError where either is missing."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError as error:
-        raise ValueError("bench live needs Playwright; run python -m pip install -r tests/requirements.txt") from error
+        raise ValueError("this needs Playwright; run python -m pip install -r tests/requirements.txt") from error
     chromium = os.environ.get("FER_TEST_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")
     if not chromium:
-        raise ValueError("bench live needs Chromium on the PATH, or named by FER_TEST_BROWSER")
+        raise ValueError("this needs Chromium on the PATH, or named by FER_TEST_BROWSER")
+    return chromium, sync_playwright
+
+
+def bench_live(arguments: argparse.Namespace, progress: Progress) -> dict:
+    """One viewer, then two, then one on a slow line: frames a second and 95th percentile of the latency."""
+    chromium, sync_playwright = chromium_and_playwright()
     with tempfile.TemporaryDirectory() as folder, served_app() as (url, app), sync_playwright() as playwright:
         camera = Path(folder) / "camera.y4m"
         write_camera(camera)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -20,14 +21,19 @@ SAMPLE = Path(__file__).parent.parent / "samples" / "eileen-collins.jpg"
 
 @contextmanager
 def served_app() -> Iterator[tuple[str, subprocess.Popen]]:
-    """Run ``python app.py`` on a free port with a workspace of its own until the block ends; address and process.
+    """Run ``python app.py`` on a free port until the block ends; its address and process.
+
+    All files it makes, workspace and uploads, lie in the process's attribute `scratch`, a temporary folder.
 
     Raises OSError, in one sentence, when the page does not answer.
     """
     port = _free_port()
-    with tempfile.TemporaryDirectory() as workspace:
-        command = [sys.executable, str(APP), "--host", "127.0.0.1", "--port", str(port), "--workspace", workspace]
-        app = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [sys.executable, str(APP), "--host", "127.0.0.1", "--port", str(port), "--workspace", scratch]
+        app = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "TMPDIR": scratch}
+        )
+        app.scratch = Path(scratch)
         try:
             wait_for(f"http://127.0.0.1:{port}/", app)
             yield f"http://127.0.0.1:{port}", app

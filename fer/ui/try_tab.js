@@ -31,6 +31,9 @@ const headline = (face) => {
   return `Unclear: ${first[0]} ${percent(first[1])} / ${second[0]} ${percent(second[1])}`;
 };
 
+// The same for the narrow label of a box.
+const label = (face) => (face.unclear ? `${titles[face.expression]}?` : headline(face));
+
 const dataUrl = (blob) =>
   new Promise((resolve, reject) => {
     const reader = new FileReader();
@@ -127,7 +130,7 @@ function box(face, at, reading) {
   node.classList.toggle("many", many);
   node.classList.toggle("low", top / reading.height < 0.08);
   node.classList.toggle("flip", left / reading.width > 0.6);
-  node.append(make("span", "", many ? `${at + 1}` : `${at + 1} · ${headline(face)}`));
+  node.append(make("span", "", many ? `${at + 1}` : `${at + 1} · ${label(face)}`));
   node.setAttribute("aria-label", `Face ${at + 1}: ${headline(face)}`);
   node.onclick = () => choose(at);
   return node;
@@ -274,21 +277,22 @@ $(".save-png").onclick = () => {
 // A box and its label painted into a picture: for downloads and for live video.
 function drawBox(context, face, number, scale) {
   const [left, top, right, bottom] = face.box.map((value) => value * scale);
-  const size = Math.max(14, Math.round(context.canvas.width / 45));
-  const label = `${number} · ${headline(face)}`;
+  // As large on the screen as the boxes' labels on photos, however the picture is scaled.
+  const size = Math.round(Math.max(13, (14 * context.canvas.width) / (canvas.clientWidth || context.canvas.width)));
+  const text = `${number} · ${label(face)}`;
   context.font = `600 ${size}px system-ui, sans-serif`;
   context.lineWidth = Math.max(3, size / 5);
   context.strokeStyle = "rgba(0, 0, 0, 0.6)";
   context.strokeRect(left - 1.5, top - 1.5, right - left + 3, bottom - top + 3);
   context.strokeStyle = colour(number);
   context.strokeRect(left, top, right - left, bottom - top);
-  const width = context.measureText(label).width + size, height = size * 1.5;
+  const width = context.measureText(text).width + size, height = size * 1.5;
   const x = Math.max(0, Math.min(left, context.canvas.width - width)), y = top > height ? top - height : top;
   context.fillStyle = colour(number);
   context.fillRect(x, y, width, height);
   context.fillStyle = "#000";
   context.textBaseline = "middle";
-  context.fillText(label, x + size / 2, y + height / 2);
+  context.fillText(text, x + size / 2, y + height / 2);
 }
 
 $(".samples").replaceChildren(...samples.map((sample) => {

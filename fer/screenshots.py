@@ -1,0 +1,66 @@
+"""``python -m fer screenshots``: the pictures of the README, taken of the running app by a real browser."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+from fer.bench.live import QUIET, chromium_and_playwright, write_camera
+from fer.bench.served import served_app, wait_for
+
+FOLDER = Path(__file__).parent / "ui" / "screenshots"
+
+
+def take(folder: Path) -> list[Path]:
+    """Write the screenshots into `folder`: a photo, a group, live video, narrow and wide, light and dark.
+
+    Raises ValueError, in one sentence, where Playwright or Chromium is missing.
+    """
+    chromium, sync_playwright = chromium_and_playwright()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch, served_app() as (url, app), sync_playwright() as playwright:
+        camera = Path(scratch) / "camera.y4m"
+        write_camera(camera, frames=60, counter=False)
+        while b'"ready":true' not in wait_for(url + "/healthz", app):
+            time.sleep(0.1)
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=[*QUIET, f"--use-file-for-fake-video-capture={camera}"]
+        )
+        shots = [
+            _shot(browser, url, folder / "photo.jpg", _sample("Eileen Collins"), 1280, 860),
+            _shot(browser, url, folder / "group-dark.jpg", _sample("Eight people"), 1280, 860, "dark"),
+            _shot(browser, url, folder / "live.jpg", _camera, 1280, 860),
+            _shot(browser, url, folder / "phone.jpg", _sample("Barack Obama speaking"), 390, 844),
+            _shot(browser, url, folder / "phone-dark.jpg", _camera, 390, 844, "dark"),
+        ]
+        browser.close()
+    return shots
+
+
+def _shot(browser, url: str, path: Path, act, width: int, height: int, scheme: str = "light") -> Path:
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, permissions=["camera"]
+    )
+    page = context.new_page()
+    page.goto(url)
+    page.locator(".samples .sample img").first.wait_for()
+    act(page)
+    page.wait_for_timeout(1500)
+    page.screenshot(path=path, type="jpeg", quality=85)
+    context.close()
+    return path
+
+
+def _sample(name: str):
+    def act(page) -> None:
+        page.get_by_role("button", name=name).click()
+        page.locator(".face").first.wait_for()
+
+    return act
+
+
+def _camera(page) -> None:
+    page.get_by_role("button", name="Use the camera").click()
+    page.get_by_role("button", name="Open the camera").click()
+    page.locator(".face").first.wait_for()

@@ -1,0 +1,86 @@
+"""The benches: how faces are staged, which found face is taken, and what the figures must reach."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from conftest import picture
+from PIL import Image
+
+from fer.__main__ import main
+from fer.bench import BENCHES
+from fer.bench.crop import Staged, stage, staged_face
+from fer.faces import Face
+from fer.picture import open_picture
+
+
+def found(x: float, y: float, side: float = 100.0) -> Face:
+    """A found face centred on (x, y)."""
+    whole = Face.whole(Image.new("RGB", (1, 1)))
+    return Face((x - side / 2, y - side / 2, x + side / 2, y + side / 2), whole.landmarks, 0.9)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_staged_face_lies_whole_on_its_canvas(seed):
+    white = Image.new("RGB", (48, 48), "white")
+    staged = stage(white, np.random.default_rng(seed))
+    assert staged.canvas.width >= 640 and staged.canvas.height >= 480
+    assert 3 * 48 <= staged.side <= 6 * 48
+    face = (np.asarray(staged.canvas) == 255).all(axis=2)
+    assert face.sum() == pytest.approx(staged.side**2, rel=0.02)
+    rows, columns = np.nonzero(face)
+    assert (columns.mean() + 0.5, rows.mean() + 0.5) == pytest.approx(staged.centre, abs=1)
+
+
+def test_staging_depends_on_its_random_numbers_alone():
+    face = picture((48, 48))
+    one, same, other = (stage(face, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert one.canvas.tobytes() == same.canvas.tobytes() and one.centre == same.centre
+    assert one.canvas.tobytes() != other.canvas.tobytes()
+
+
+def test_the_found_face_nearest_the_staged_one_is_taken():
+    staged = Staged(Image.new("RGB", (640, 480)), (300, 200), 200)
+    near, nearer, far = found(330, 200), found(300, 190), found(500, 200)
+    assert staged_face(staged, [far, near, nearer]) is nearer
+
+
+@pytest.mark.parametrize("faces", [[], [found(351, 200)], [found(300, 260)]])
+def test_a_face_elsewhere_is_not_taken_for_the_staged_one(faces):
+    assert staged_face(Staged(Image.new("RGB", (640, 480)), (300, 200), 200), faces) is None
+
+
+def test_a_staged_photograph_is_found_again(recognizer, collins):
+    faces = recognizer.detector.find(open_picture(collins))
+    crop = recognizer.bundle.preprocess.crop(open_picture(collins), faces[0]).resize((64, 64))
+    staged = stage(crop, np.random.default_rng(0))
+    face = staged_face(staged, recognizer.detector.find(staged.canvas))
+    assert face is not None and face.landmarks is not None
+
+
+def test_every_bench_can_be_named_on_the_command_line(capsys):
+    with pytest.raises(SystemExit):
+        main(["bench", "--help"])
+    assert set(re.findall(r"\{(.*?)\}", capsys.readouterr().out)[0].split(",")) == set(BENCHES)
+
+
+def test_the_bench_of_crops_compares_the_same_faces(face_folder, capsys):
+    assert main(["bench", "crop", "--data", f"folder:{face_folder}", "--limit", "3", "--json"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    answer = json.loads(line)
+    assert answer["faces"] == 3 and 0 < answer["found"] <= 1
+    assert answer["difference"] == pytest.approx(
+        answer["accuracy_through_detector"] - answer["accuracy_direct"], abs=2e-4
+    )
+
+
+@pytest.mark.data
+def test_faces_of_ferplus_are_read_on_canvases_as_when_fed_directly(ferplus, capsys):
+    assert main(["bench", "crop", "--data", f"ferplus:{ferplus}", "--limit", "500", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["faces"] == 500
+    assert answer["found"] >= 0.9
+    assert abs(answer["difference"]) <= 0.04
