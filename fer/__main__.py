@@ -117,6 +117,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from fer.files import replace_text
 
     faces = datasets.load(arguments.data, arguments.split).for_evaluation()
+    if len(faces) == 0:
+        raise datasets.DataError(f"no face of the {arguments.split} split of {arguments.data} counts in its protocol")
     bundle = _recognizer(arguments.model).bundle
     _use_all_cores()
     faces = replace(faces, classes=bundle.classes)
@@ -125,7 +127,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     )
     copies = None
     if arguments.split in ("val", "test"):
-        copies = near_copies(faces, datasets.load(arguments.data, "train"))
+        try:
+            copies = near_copies(faces, datasets.load(arguments.data, "train"))
+        except datasets.DataError as error:
+            print(f"near copies of training faces were not looked for: {error}", file=sys.stderr)
     report = evaluate.report(
         logits, faces, model=bundle.version, temperature=bundle.temperature,
         classes=_classes(arguments.classes), copies=copies,

@@ -110,7 +110,7 @@ def origin(weights: Path | str) -> dict | None:
     description = _read_description(weights.parent)
     if description.get("sha256") != _sha256(weights):
         return None
-    return {"version": description["version"], "provenance": description["provenance"]}
+    return {"version": description.get("version", ""), "provenance": description.get("provenance", {})}
 
 
 def _network(weights: Path, arch: str, classes: tuple[str, ...], preprocess: Preprocess) -> nn.Module:

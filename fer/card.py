@@ -28,6 +28,8 @@ def write_card(bundle: ModelBundle, reports: list[dict], data: str) -> str:
     `data` says in words where the training data come from.
     """
     provenance = bundle.provenance
+    if not provenance.get("epochs"):
+        raise ValueError(f"{bundle.version} does not say how it was trained; only bundles made by train have a card")
     parts = [
         f"# {bundle.version}",
         f"{bundle.arch}, {sum(p.numel() for p in bundle.network.parameters()) / 1e6:.2f} million parameters, input "
@@ -50,7 +52,7 @@ def _training(provenance: dict) -> list[str]:
     """The run in words and tables, after the run that it started from if there was one."""
     before = provenance.get("started_from")
     return [
-        *(_training(before["provenance"]) if before else []),
+        *(_training(before["provenance"]) if before and before["provenance"].get("epochs") else []),
         f"On {provenance['date']} with torch {provenance['torch']}"
         + (f", starting from the weights above ({before['version']}):" if before else ":"),
         f"    {provenance['command']}",
@@ -71,14 +73,18 @@ def _figures(report: dict) -> str:
         "| | all | without near copies of training faces |",
         "| --- | --- | --- |",
     ]
-    dedup = report["dedup"] or {"n": "", "accuracy": float("nan"), "macro_f1_50": float("nan"), "macro_f1": float("nan")}
+    dedup = report["dedup"] or {}
+
+    def without(name: str) -> str:
+        return f"{dedup[name]:.4f}" if dedup else ""
+
     lines += [
-        f"| faces | {report['n']} | {dedup['n']} |",
+        f"| faces | {report['n']} | {dedup.get('n', '')} |",
         f"| accuracy | {report['accuracy']:.4f} [{report['accuracy_interval'][0]:.3f}, "
-        f"{report['accuracy_interval'][1]:.3f}] | {dedup['accuracy']:.4f} |",
+        f"{report['accuracy_interval'][1]:.3f}] | {without('accuracy')} |",
         f"| macro-F1, classes with ≥ 50 faces | {report['macro_f1_50']:.4f} [{low_50:.3f}, {high_50:.3f}] "
-        f"| {dedup['macro_f1_50']:.4f} |",
-        f"| macro-F1, all classes | {report['macro_f1']:.4f} [{low:.3f}, {high:.3f}] | {dedup['macro_f1']:.4f} |",
+        f"| {without('macro_f1_50')} |",
+        f"| macro-F1, all classes | {report['macro_f1']:.4f} [{low:.3f}, {high:.3f}] | {without('macro_f1')} |",
         f"| expected calibration error | {report['ece']:.4f} (before temperature {report['ece_uncalibrated']:.4f}) | |",
         "",
         "| | precision | recall | F1 | n |",

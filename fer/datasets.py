@@ -82,7 +82,7 @@ def load(source: str, split: str) -> FaceSet:
     if split not in (*SPLITS, "all"):
         raise DataError(f"split “{split}” is not known; use train, val, test or all")
     root = Path(path).expanduser()
-    if not root.is_dir():
+    if not path or not root.is_dir():
         raise DataError(f"{path or 'an empty path'} is not a folder; give the unzipped data set as {kind}:FOLDER")
     faces = _joined([READERS[kind](root, one) for one in (SPLITS if split == "all" else (split,))], split)
     if len(faces) == 0:
@@ -110,12 +110,16 @@ def _read_ferplus(root: Path, split: str) -> FaceSet:
             f"{table} is missing; ferplus: wants the folder made by Microsoft's FERPlus repository, "
             f"with {', '.join(_FERPLUS_FOLDERS.values())} inside"
         )
-    with table.open(newline="") as file:
-        rows = list(csv.reader(file))
     try:
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+        if any(len(row) != 2 + len(FERPLUS_COLUMNS) for row in rows):
+            raise ValueError("a row has too few or too many columns")
         votes = np.array([[float(value) for value in row[2:]] for row in rows]).reshape(-1, len(FERPLUS_COLUMNS))
-    except ValueError as error:
-        raise DataError(f"{table} should have an image, a box and {len(FERPLUS_COLUMNS)} votes a row") from error
+    except (ValueError, csv.Error) as error:
+        raise DataError(
+            f"{table} should have an image, a box and {len(FERPLUS_COLUMNS)} votes a row ({error}); restore it"
+        ) from error
     targets, labels = majority(votes)
     return FaceSet(
         "ferplus", split,

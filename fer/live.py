@@ -96,6 +96,7 @@ class LiveReader:
         self._clock = clock
         self._viewers: OrderedDict[str, Viewer] = OrderedDict()
         self._lock = threading.Lock()
+        self._sweeping = False
 
     @property
     def viewers(self) -> int:
@@ -150,7 +151,18 @@ class LiveReader:
             self._viewers[viewer_id] = viewer  # at the end: the first is the one longest silent
             while len(self._viewers) > MAX_VIEWERS:
                 self._viewers.popitem(last=False)
+            if not self._sweeping:
+                self._sweeping = True
+                threading.Thread(target=self._sweep, name="live-sweep", daemon=True).start()
         return viewer
+
+    def _sweep(self) -> None:
+        """Forget the silent even when nobody else comes; ends with the last viewer."""
+        while self._sweeping:
+            time.sleep(FORGET_SECONDS / 4)
+            with self._lock:
+                self._forget(self._clock())
+                self._sweeping = bool(self._viewers)
 
     def _forget(self, now: float) -> None:
         for one in [one for one, viewer in self._viewers.items() if now - viewer.last_seen > FORGET_SECONDS]:

@@ -19,7 +19,7 @@ class RunPaths:
 
     @property
     def status(self) -> Path:
-        """State, process, step and steps: rewritten every few seconds while the run is alive."""
+        """State, process, step and steps: rewritten with every checkpoint while the run is alive."""
         return self.root / "status.json"
 
     @property

@@ -64,11 +64,13 @@ class TrainConfig:
     save_seconds: int = option(60, "between two checkpoints")
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.batch) < 1 or self.learning_rate <= 0 or self.limit < 0:
+        # Batch norms need two faces to have a spread.
+        if self.epochs < 1 or self.batch < 2 or self.learning_rate <= 0 or self.limit < 0:
             raise ValueError(
-                f"epochs and batch must be ≥ 1, learning_rate > 0 and limit ≥ 0; got {self.epochs}, {self.batch}, "
+                f"epochs must be ≥ 1, batch ≥ 2, learning_rate > 0 and limit ≥ 0; got {self.epochs}, {self.batch}, "
                 f"{self.learning_rate}, {self.limit}"
             )
+        Preprocess(size=self.size)  # raises ValueError for a size that cannot work
 
     @property
     def preprocess(self) -> Preprocess:
@@ -198,6 +200,7 @@ def train(config: TrainConfig, root: Path, progress=iter) -> ModelBundle:
     state = _resume(paths, config, learner)
     per_epoch = steps_per_epoch(config, faces)
     steps = per_epoch * config.epochs
+    _write_status(paths, "running", state.step, steps)
     log.info("%d training faces, %d validation faces, %d steps of %d", len(faces), len(held_out), steps, config.batch)
     saved = started = time.monotonic()
     for step in progress(range(state.step, steps)):
@@ -208,6 +211,7 @@ def train(config: TrainConfig, root: Path, progress=iter) -> ModelBundle:
             state.seconds += now - started
             _finish_epoch(config, paths, learner, held_out, state, state.step // per_epoch)
             _save_checkpoint(paths, learner, state)
+            _write_status(paths, "running", state.step, steps)
             saved = started = time.monotonic()
         elif now - saved > config.save_seconds:
             state.seconds, started = state.seconds + now - started, now
@@ -358,7 +362,9 @@ def command() -> str:
 
 def _shown(word: str) -> str:
     """`word` without the folders that lead to it: where a file lies on somebody's disk is nobody's business."""
-    kind, colon, path = word.rpartition(":")
+    kind, colon, path = word.partition(":")
+    if kind not in datasets.READERS:
+        kind, colon, path = "", "", word
     return kind + colon + Path(path).name if "/" in path or "\\" in path else word
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fer.activation import activation_map
+from fer.activation import activation_map, overlaid
 from fer.emotions import CLASSES
 from fer.picture import open_picture
 
@@ -41,12 +41,6 @@ def test_maps_of_two_expressions_differ(recognizer, face):
     assert np.abs(one - other).mean() > 0.05
 
 
-def test_the_map_of_a_smile_lies_in_the_lower_half(recognizer, face):
-    heat = activation_map(recognizer.bundle, face, "happiness")
-    middle = heat.shape[0] // 2
-    assert heat[middle:].sum() > heat[:middle].sum()
-
-
 def test_the_same_face_gives_the_same_map(recognizer, face):
     maps = [activation_map(recognizer.bundle, face, "happiness") for _ in range(2)]
     np.testing.assert_array_equal(*maps)
@@ -74,3 +68,13 @@ def test_maps_can_be_made_by_several_threads_at_once(recognizer, face):
         found = list(pool.map(lambda name: activation_map(recognizer.bundle, face, name), CLASSES * 3))
     for one, other in zip(found, expected * 3, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_laid_over_the_face_the_map_colours_where_it_is_warm(crop):
+    square = crop.resize((96, 96))
+    heat = np.zeros((96, 96), np.float32)
+    heat[:48] = 1.0
+    pixels = np.asarray(overlaid(square, heat)).astype(int)
+    grey = np.asarray(square.convert("L")).astype(int)
+    assert (pixels[48:] == grey[48:, :, None]).all()
+    assert (pixels[:48, :, 0] > pixels[:48, :, 2]).all()

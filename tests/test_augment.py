@@ -78,8 +78,20 @@ def test_turns_stay_within_their_range_and_use_it():
     assert degrees.max() < 13 and degrees.min() > -13 and np.ptp(degrees) > 20
 
 
+def test_turns_and_mirrors_keep_distances():
+    places = np.array([(80, 48), (60, 70), (30, 30)])
+    found = np.stack([
+        [centre_of_light(view) * 96 for view in views(Augment(**{**STILL, "rotate": 12.0}), spot(*place), 96, 40)]
+        for place in places.tolist()
+    ])  # fmt: skip
+    for one, other in ((0, 1), (1, 2), (2, 0)):
+        before = np.linalg.norm(places[one] - places[other])
+        np.testing.assert_allclose(np.linalg.norm(found[one] - found[other], axis=1), before, atol=1.0)
+
+
 def test_zooms_stay_within_their_range_and_use_it():
-    widths = [np.sqrt((view > 128).sum()) / 32 for view in views(Augment(**{**STILL, "scale": 0.15}), spot(48, 48, 16), 96, 200)]
+    found = views(Augment(**{**STILL, "scale": 0.15}), spot(48, 48, 16), 96, 200)
+    widths = [np.sqrt((view > 128).sum()) / 32 for view in found]
     assert 1 / 1.15 - 0.05 < min(widths) < 0.92 and 1.1 < max(widths) < 1 / 0.85 + 0.05
 
 

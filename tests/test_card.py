@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def test_the_card_says_what_the_model_is_and_how_it_was_trained(shipped, report)
 def test_a_run_that_started_from_another_tells_of_both(shipped, report):
     before = {"version": "the-first", "provenance": {**shipped.provenance, "command": "python -m fer train --first"}}
     provenance = {**shipped.provenance, "started_from": before}
-    model = ModelBundle("the-second", shipped.arch, shipped.classes, shipped.preprocess, shipped.network, 1.0, provenance)
+    model = replace(shipped, version="the-second", provenance=provenance)
     card = write_card(model, [report], "Faces.")
     assert "python -m fer train --first" in card and "starting from the weights above (the-first)" in card
     assert card.index("--first") < card.index(shipped.provenance["command"])

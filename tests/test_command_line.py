@@ -146,8 +146,9 @@ def test_a_model_that_is_not_there_is_one_sentence(command, collins, face_folder
 def test_data_that_are_not_there_or_not_right_are_one_sentence(command, where, kind, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.zip").write_bytes(b"PK")
-    rest = {"train": [*TINY, "--out", str(tmp_path / "run")], "evaluate": ["--out", str(tmp_path / "run")], "bench": ["crop"]}
-    assert main([command, *rest[command], "--data", f"{kind}:{tmp_path / where}"]) == 1
+    out = ["--out", str(tmp_path / "run")]
+    rest = {"train": [*TINY, *out], "evaluate": out, "bench": ["crop"]}[command]
+    assert main([command, *rest, "--data", f"{kind}:{tmp_path / where}"]) == 1
     captured = capsys.readouterr()
     assert_one_sentence(captured.err)
     assert where in captured.err and captured.out == ""
@@ -275,16 +276,17 @@ def test_a_model_is_trained_evaluated_and_used_by_commands_alone(face_folder, tm
     (trained,) = lines(capsys.readouterr().out)
     assert trained["val"]["n"] == 6 and Path(trained["bundle"]) == out / "bundle"
 
-    assert main(["evaluate", *data, "--split", "val", "--model", trained["bundle"], "--out", trained["bundle"], "--json"]) == 0
+    model = ["--model", trained["bundle"]]
+    assert main(["evaluate", *data, *model, "--split", "val", "--out", trained["bundle"], "--json"]) == 0
     (report,) = lines(capsys.readouterr().out)
     assert (report["model"], report["confusion"]) == (trained["version"], trained["val"]["confusion"])
 
-    assert main(["card", "--data", "Six people.", "--model", trained["bundle"]]) == 0
+    assert main(["card", "--data", "Six people.", *model]) == 0
     card = (out / "bundle" / CARD).read_text()
     assert card.startswith(f"# {trained['version']}\n") and "Six people." in card
     capsys.readouterr()
 
-    assert main(["predict", str(collins), "--model", trained["bundle"], "--json"]) == 0
+    assert main(["predict", str(collins), *model, "--json"]) == 0
     (answer,) = lines(capsys.readouterr().out)
     assert answer["model"] == trained["version"] and len(answer["faces"]) == 1
 

@@ -67,7 +67,7 @@ def test_an_expression_with_more_than_half_of_the_votes_is_counted(row, label, t
     ("row", "label", "target"),
     [
         (votes(neutral=5, sadness=1, anger=1, disgust=1, fear=1, NF=1), "neutral", shares(neutral=1)),
-        (votes(surprise=2, neutral=1, happiness=1, sadness=1, anger=1, fear=1, unknown=1), "surprise", shares(surprise=1)),
+        (votes(surprise=2, neutral=1, happiness=1, anger=1, fear=1, unknown=1), "surprise", shares(surprise=1)),
         (votes(sadness=4, anger=3, disgust=1, fear=1, contempt=1), "sadness", shares(sadness=4 / 7, anger=3 / 7)),
     ],
 )

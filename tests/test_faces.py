@@ -89,7 +89,9 @@ def test_a_crowd_of_sixty_is_found_by_left_edge(photo):
 
 
 @pytest.mark.parametrize(
-    "border", [(200, 0, 512, 512), (0, 0, 245, 512), (0, 85, 512, 512), (0, 0, 512, 155)], ids=["left", "right", "top", "bottom"]
+    "border",
+    [(200, 0, 512, 512), (0, 0, 245, 512), (0, 85, 512, 512), (0, 0, 512, 155)],
+    ids=["left", "right", "top", "bottom"],
 )
 def test_the_box_of_a_face_cut_by_the_border_stays_inside(photo, border):
     cut = photo.crop(border)

@@ -35,7 +35,8 @@ def measured(ferplus, tmp_path_factory) -> Iterator[dict]:
 
 @pytest.mark.data
 def test_the_shipped_model_gives_the_figures_of_its_report(measured, report):
-    assert (measured["model"], measured["n"], measured["dedup"]["n"]) == (report["model"], report["n"], report["dedup"]["n"])
+    assert (measured["model"], measured["n"]) == (report["model"], report["n"])
+    assert measured["dedup"]["n"] == report["dedup"]["n"]
     for name in ("accuracy", "macro_f1_50", "ece"):
         assert measured[name] == pytest.approx(report[name], abs=0.002)
     assert measured["dedup"]["accuracy"] == pytest.approx(report["dedup"]["accuracy"], abs=0.002)

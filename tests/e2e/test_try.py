@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import os
 from pathlib import Path
@@ -152,3 +153,67 @@ def test_every_sample_is_drawn_and_has_a_face(page):
         page.locator(".samples .sample").nth(index).click()
         expect(page.locator(".status")).to_contain_text("face")
         expect(page.locator(".box").first).to_be_visible()
+
+
+def test_several_photos_are_read_and_saved_together(page, collins):
+    names = ["eileen-collins.jpg", "grace-hopper.jpg", "oath-ceremony.jpg"]
+    page.locator("#try input[type=file]").set_input_files([SAMPLES / name for name in names])
+    expect(page.locator(".strip .sample")).to_have_count(3, timeout=20_000)
+    page.locator(".strip .sample").nth(2).click()
+    expect(page.locator(".status")).to_contain_text("oath-ceremony.jpg: 8 faces")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download JSON").click()
+    readings = json.loads(Path(download.value.path()).read_text())
+    assert [one["image"] for one in readings] == names
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    rows = list(csv.DictReader(Path(download.value.path()).open(encoding="utf-8")))
+    assert len(rows) == 10 and rows[0]["expression"] == "happiness"
+    assert float(rows[0]["happiness"]) == readings[0]["faces"][0]["scores"]["happiness"]
+
+
+def test_a_broken_photo_among_good_ones_is_named_and_the_others_are_read(page, collins, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    page.locator("#try input[type=file]").set_input_files([collins, tmp_path / "broken.jpg"])
+    expect(page.locator(".status.error")).to_contain_text("broken.jpg")
+    expect(page.locator(".box")).to_have_count(1)
+
+
+def test_the_saved_picture_shows_the_box(page, collins):
+    choose(page, collins)
+    expect(page.locator(".box")).to_have_count(1)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Picture", exact=True).click()
+    with Image.open(download.value.path()) as saved, Image.open(collins) as original:
+        assert saved.size == original.size
+        changed = np.abs(np.asarray(saved.convert("RGB"), int) - np.asarray(original.convert("RGB"), int)).sum(axis=2) > 60
+    assert 500 < changed.sum() < 20_000
+
+
+def test_a_name_that_a_spreadsheet_would_run_is_quoted(page, collins, tmp_path):
+    evil = tmp_path / "=1+1.jpg"
+    evil.write_bytes(collins.read_bytes())
+    choose(page, evil)
+    expect(page.locator(".box")).to_have_count(1)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    assert "\n'=1+1.jpg," in Path(download.value.path()).read_text()
+
+
+def test_what_the_network_saw_is_shown_on_demand(page, collins):
+    choose(page, collins)
+    page.get_by_role("button", name="What the network saw").click()
+    expect(page.locator(".views img")).to_have_count(2)
+    assert page.evaluate("[...document.querySelectorAll('.views img')].every((one) => one.naturalWidth === 96)")
+
+
+def test_an_unsure_face_names_both_candidates(page):
+    page.route("**/component_server**", lambda route: route.fulfill(json={"reading": {
+        "image": "made up.jpg", "width": 512, "height": 512, "ms": 1, "model": "none", "faces": [{
+            "box": [100, 100, 200, 200], "score": 1, "expression": "surprise", "confidence": 0.41, "unclear": True,
+            "remarks": [{"code": "dark", "words": "The face is dark: turn towards the light."}],
+            "scores": {"neutral": 0.1, "happiness": 0.02, "surprise": 0.41, "sadness": 0.03, "anger": 0.02,
+                       "disgust": 0.02, "fear": 0.38, "contempt": 0.02}}]}}))  # fmt: skip
+    page.get_by_role("button", name="Eileen Collins").click()
+    expect(page.locator(".face .what")).to_have_text("Unclear: surprise 41 % / fear 38 %")
+    expect(page.locator(".face .remarks")).to_contain_text("turn towards the light")
