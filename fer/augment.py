@@ -27,7 +27,10 @@ class Augment:
     def crop(self, crop: Image.Image, size: int, random: np.random.Generator) -> Image.Image:
         """A changed view of the square `crop` (grey or RGB), `size` pixels wide, border pixels repeated."""
         side = crop.width
-        pad = math.ceil(side * 0.25)
+        # As far out as a corner of the largest, most turned and most shifted view reaches.
+        turn = math.radians(min(self.rotate, 45.0))
+        reach = 0.5 * (1 + self.scale) * (math.cos(turn) + math.sin(turn)) + self.shift
+        pad = math.ceil(side * max(0.0, reach - 0.5)) + 2
         pixels = np.asarray(crop)
         padded = Image.fromarray(np.pad(pixels, [(pad, pad), (pad, pad), (0, 0)][: pixels.ndim], mode="edge"))
         angle = math.radians(random.uniform(-self.rotate, self.rotate))

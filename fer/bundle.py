@@ -51,6 +51,9 @@ class ModelBundle:
 
         With `classes` the others are masked before the softmax, and K is their number.
         """
+        unknown = set(classes or ()) - set(self.classes)
+        if unknown:
+            raise ValueError(f"{', '.join(sorted(unknown))} is no class of {self.version}")
         with torch.inference_mode():
             logits = forward_logits(self.network, batch) / self.temperature
         if classes is not None:
@@ -135,7 +138,7 @@ def _network(weights: Path, arch: str, classes: tuple[str, ...], preprocess: Pre
 def _read_description(folder: Path) -> dict:
     path = folder / DESCRIPTION
     if not path.is_file():
-        raise BundleError(f"{path} is missing; {folder} is not a model folder. Restore it, or choose another model.")
+        raise BundleError(f"{path} is missing, so {folder.name} is not a model folder; restore it, or choose another model.")
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -58,8 +58,8 @@ class FaceDetector:
     """Finds faces with MTCNN; its networks are loaded on first use and shared by threads.
 
     A picture is first shrunk so that its longer side is at most `longest`: on a 1665×2048 photo that
-    is the difference between 10 s and well under one. Faces smaller than `smallest` pixels in the
-    shrunk picture are not looked for.
+    is the difference between 10 s and well under one. The search begins at faces of about
+    `smallest` pixels in the shrunk picture.
     """
 
     longest: int = 960  # pixels

@@ -6,6 +6,7 @@ parameters, 55 million multiply-adds for a face of 96×96.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -63,9 +64,10 @@ def forward_logits(network: nn.Module, batch: Tensor) -> Tensor:
     return network(batch.contiguous(memory_format=torch.channels_last))
 
 
-def map_layer(network: nn.Module) -> nn.Module:
-    """The layer whose features a class-activation map shows: MobileNetV2's last block of stride 16."""
-    return network.features[13]
+def split_for_map(network: nn.Module) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """The network in two parts, around the features a class-activation map shows: MobileNetV2's at stride 8."""
+    below, above = network.features[:7], network.features[7:]
+    return below, lambda features: network.classifier(above(features).mean(dim=(2, 3)))
 
 
 def _imagenet() -> dict[str, Tensor]:

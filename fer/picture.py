@@ -13,7 +13,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 # A 20-kilobyte PNG can decode to gigabytes. 50 megapixels is more than phones take by default.
 MAX_PIXELS = 50_000_000
@@ -30,7 +30,7 @@ class UnreadablePicture(ValueError):
 
 
 def open_picture(source: Source) -> Image.Image:
-    """The first frame of `source` as an upright RGB picture without metadata.
+    """The first frame of `source` (of a Pillow image the current one) as an upright RGB picture without metadata.
 
     `source` is a path, the bytes of a file, a ``data:`` URL, a uint8 array (H, W), (H, W, 3) or
     (H, W, 4), or a Pillow image. EXIF orientation is applied, transparency is laid on white, 16-bit
@@ -44,10 +44,7 @@ def open_picture(source: Source) -> Image.Image:
         return _read(_from_data_url(source), "The picture")
     if isinstance(source, bytes):
         return _read(source, "The picture")
-    path = Path(source)
-    if not path.is_file():
-        raise UnreadablePicture(f"{path.name} does not exist; check the name and the folder.")
-    return _read(path.read_bytes(), path.name)
+    return _read(_from_path(Path(source)), Path(source).name or "The picture")
 
 
 def _read(data: bytes, name: str) -> Image.Image:
@@ -72,9 +69,47 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
         raise UnreadablePicture(f"{name} has no pixels; choose another picture.")
     try:
         image.load()
-        return _as_rgb(ImageOps.exif_transpose(image))
+        return _upright(_as_rgb(image), _orientation(image))
     except Exception as error:  # as above
         raise UnreadablePicture(f"{name} is damaged or cut off; save or download it again.") from error
+
+
+# What to do to a picture whose EXIF says that its first row and column lie elsewhere (EXIF 2.3, tag 0x0112).
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1..8; 1 where there is none or EXIF is damaged: the picture itself may be whole."""
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:
+        return 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+
+
+def _from_path(path: Path) -> bytes:
+    name = path.name or "The picture"
+    try:
+        if path.is_dir():
+            raise UnreadablePicture(f"{name} is a folder; choose a picture inside it.")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise UnreadablePicture(f"{name} does not exist; check the name and the folder.") from error
+    except UnreadablePicture:
+        raise
+    except (OSError, ValueError) as error:  # ValueError for names that no file can have
+        raise UnreadablePicture(f"{name} cannot be opened; check its name and the right to read it.") from error
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
@@ -110,7 +145,7 @@ def _from_data_url(url: str) -> bytes:
         if not comma or not head.endswith(";base64"):
             raise binascii.Error("not base64")
         return base64.b64decode(body, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error among them
         raise UnreadablePicture("The picture's data URL is damaged; choose the file again.") from error
 
 
