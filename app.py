@@ -17,6 +17,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000")
 import argparse
 import logging
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -207,6 +208,8 @@ def main(arguments: list[str] | None = None) -> int:
     # A folder of our own, so that what Gradio keeps of uploads leaves with us.
     uploads = tempfile.mkdtemp(prefix="expression-studio-")
     os.environ["GRADIO_TEMP_DIR"] = uploads
+    # What stops a server politely is to leave through the door below, which tidies up.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     try:
         launch(Services(settings))
     except OSError as error:

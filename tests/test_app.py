@@ -252,6 +252,17 @@ def test_without_a_usable_model_the_app_serves_a_sentence(tmp_path, damage, coll
         page.close()
 
 
+def test_a_stopped_app_leaves_no_uploads_behind():
+    from fer.bench.served import served_app
+
+    with served_app() as (_, process):
+        assert list(process.scratch.glob("expression-studio-*"))
+        process.terminate()
+        assert process.wait(20) == 0
+        assert list(process.scratch.glob("expression-studio-*")) == []
+        assert (process.scratch / "logs" / "app.log").is_file()
+
+
 def test_the_log_rotates_and_lies_in_the_workspace(tmp_path):
     import logging
 

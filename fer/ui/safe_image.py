@@ -1,4 +1,4 @@
-"""The one image input of the API: `SafeImage`, a `gr.Image` that opens only what was uploaded to it.
+"""The one image input of the API: `safe_image`, a `gr.Image` that opens only what was uploaded to it.
 
 `gr.Image` (seen in 6.31) opens any path a caller names, so a handler that shows its picture would
 show every picture on the server. Here a path must lie in the upload folder, an address on the
@@ -27,27 +27,35 @@ class Upload:
     content: bytes | str
 
 
-class SafeImage(gr.Image):
-    """A `gr.Image` whose handler receives an `Upload`."""
+def safe_image(**settings: object) -> gr.Image:
+    """A `gr.Image` whose handler receives an `Upload`; `settings` are those of `gr.Image`.
 
-    is_template = True  # drawn by gr.Image's own front end
+    Its methods are replaced on the object: for a subclass Gradio writes a .pyi file beside the source.
+    """
+    image = gr.Image(**settings)
+    move = image.async_move_resource_to_block_cache
 
-    async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None) -> str | None:
-        """Refuse addresses: the server fetches nothing on a caller's behalf."""
+    async def refuse_addresses(url_or_file_path: str | Path | None) -> str | None:
+        # The server fetches nothing on a caller's behalf.
         if str(url_or_file_path).lower().startswith(("http:", "https:")):
             raise gr.Error("Send the picture itself, not its address; nothing is fetched from the network.")
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
+        return await move(url_or_file_path)
 
-    def preprocess(self, payload) -> Upload | None:
-        """The uploaded picture; raises gr.Error for a path that was not uploaded."""
-        if payload is None:
-            return None
-        name = Path(payload.orig_name or payload.path or "picture").name
-        if payload.url and payload.url.startswith("data:"):
-            return Upload(name, payload.url)
-        if not payload.path:
-            raise gr.Error("No picture was sent; choose a file.")
-        return Upload(name, _take(Path(payload.path)))
+    image.async_move_resource_to_block_cache = refuse_addresses
+    image.preprocess = _upload
+    return image
+
+
+def _upload(payload) -> Upload | None:
+    """The picture in Gradio's `payload`; raises gr.Error for a path that was not uploaded."""
+    if payload is None:
+        return None
+    name = Path(payload.orig_name or payload.path or "picture").name
+    if payload.url and payload.url.startswith("data:"):
+        return Upload(name, payload.url)
+    if not payload.path:
+        raise gr.Error("No picture was sent; choose a file.")
+    return Upload(name, _take(Path(payload.path)))
 
 
 def _take(path: Path) -> bytes:

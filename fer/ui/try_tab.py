@@ -23,7 +23,7 @@ from PIL import Image
 from fer.emotions import EXPRESSIONS
 from fer.faces import Face, overlap
 from fer.picture import UnreadablePicture, open_picture
-from fer.ui.safe_image import SafeImage, Upload
+from fer.ui.safe_image import Upload, safe_image
 from fer.ui.services import Services
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def build(services: Services) -> None:
         "predict",
         "public",
         lambda upload: _predict(services, upload),
-        [SafeImage(label="Picture", visible=False)],
+        [safe_image(label="Picture", visible=False)],
         [gr.JSON(label="Faces and scores", visible=False)],
     )
 
