@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -105,6 +106,16 @@ def test_an_unreadable_picture_among_good_ones_does_not_stop_them(holiday, capsy
     assert "damaged" in answers["broken.jpg"]["error"] and "does not exist" in answers["gone.jpg"]["error"]
     assert "error: broken.jpg is damaged" in captured.err and "error: gone.jpg does not exist" in captured.err
     assert "Traceback" not in captured.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every file name is Unicode")
+@pytest.mark.parametrize("form", [["--json"], []], ids=["json", "words"])
+def test_a_picture_whose_name_is_not_unicode_does_not_stop_the_others(holiday, capsys, form):
+    shutil.copy(holiday / "face.jpg", os.fsencode(holiday) + b"/caf\xe9.jpg")
+    assert main(["predict", *form, str(holiday)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.count("happiness") >= 2 and "noise.PNG" in captured.out
+    assert "error" not in captured.err
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path, capsys):

@@ -206,6 +206,13 @@ def test_files_that_are_no_pictures_are_passed_over(tmp_path):
     assert len(load(f"folder:{tmp_path}", "test")) == 2
 
 
+def test_a_folder_named_like_a_picture_is_no_picture(tmp_path):
+    write_classes(tmp_path / "test", {"fear": 2})
+    (tmp_path / "test" / "fear" / "album.jpg").mkdir()
+    faces = load(f"folder:{tmp_path}", "test")
+    assert [faces.image(index).size for index in range(len(faces))] == [(32, 32)] * 2
+
+
 def test_a_subset_keeps_pictures_and_labels_together(face_folder):
     faces = load(f"folder:{face_folder}", "train")
     by_index = faces.subset(np.array([7, 2]))
@@ -234,6 +241,11 @@ def test_a_file_in_place_of_a_folder_is_refused(tmp_path, kind):
 @pytest.mark.parametrize("source", ["ferplus", "imagenet:somewhere", ":somewhere"])
 def test_a_source_that_is_not_kind_and_path_is_refused(source):
     assert "KIND:PATH with KIND one of ferplus" in sentence_of(source)
+
+
+@pytest.mark.parametrize("kind", ["ferplus", "folder"])
+def test_the_home_of_nobody_is_refused(kind):
+    assert "~no-such-user" in sentence_of(f"{kind}:~no-such-user/faces")
 
 
 @pytest.mark.parametrize("source", ["ferplus:", "folder:"])
@@ -275,6 +287,13 @@ GOOD = ["a.png", BOX, *votes(anger=9)]
 )
 def test_a_label_file_with_wrong_columns_is_refused(tmp_path, rows):
     assert "label.csv" in sentence_of(write_ferplus(tmp_path, rows))
+
+
+def test_a_label_file_with_a_byte_order_mark_is_read(tmp_path):
+    source = write_ferplus(tmp_path, [GOOD], ("a.png",))
+    table = tmp_path / FOLDERS["test"] / "label.csv"
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes())  # as spreadsheets save it
+    assert load(source, "test").image(0).size == (48, 48)
 
 
 def test_a_label_file_that_is_no_text_is_refused(tmp_path):

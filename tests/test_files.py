@@ -113,3 +113,36 @@ def test_two_threads_that_write_the_same_file_do_not_mix(tmp_path):
         thread.join()
     assert failed == []
     assert path.read_text() in ("a" * 10, "b" * 100_000) and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the mask of permissions is POSIX's")
+def test_threads_that_write_at_once_leave_the_mask_of_permissions_alone(tmp_path, monkeypatch):
+    umask, between, done = os.umask, threading.Event(), threading.Event()
+
+    def slowed(mask: int) -> int:
+        before = umask(mask)
+        if threading.current_thread().name == "first" and not between.is_set():
+            between.set()
+            done.wait(0.3)  # the second thread runs here, unless something keeps it out
+        return before
+
+    def write() -> None:
+        replace_text(tmp_path / threading.current_thread().name, "x")
+
+    def write_in_between() -> None:
+        between.wait(0.3)
+        write()
+        done.set()
+
+    before = umask(0o077)
+    try:
+        monkeypatch.setattr(os, "umask", slowed)
+        threads = [threading.Thread(target=write, name="first"), threading.Thread(target=write_in_between, name="second")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("first", "second")] == [0o600, 0o600]
+        assert umask(0o077) == 0o077
+    finally:
+        umask(before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from functools import cache
@@ -141,6 +142,11 @@ def test_imports_point_one_way():
         walk(path, ())
 
 
+def test_figures_are_drawn_without_the_global_state_of_pyplot():
+    assert importers("matplotlib") == {"fer/plots.py"}
+    assert importers("matplotlib.pyplot") == set()
+
+
 def test_no_file_is_called_by_what_is_no_noun():
     assert {path.stem for path in sources()}.isdisjoint({"utils", "util", "helpers", "common", "misc"})
 
@@ -161,6 +167,32 @@ def test_names_runs_and_labels_load_without_torch_and_gradio():
 
 def test_the_app_can_be_imported_without_torch():
     assert loaded_after("import app", "torch", "app") == {"app"}
+
+
+WATCH = """
+import importlib, os, sys
+touched = set()
+
+def watch(event, arguments):
+    if event == "os.mkdir" or event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        touched.add(arguments[0])
+
+sys.addaudithook(watch)
+for module in sys.argv[1:]:
+    importlib.import_module(module)
+print(*(one for one in touched if isinstance(one, str) and (os.path.isfile(one) or os.path.isdir(one))))
+"""
+
+
+def test_importing_makes_no_file_and_no_folder(tmp_path):
+    modules = [name(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".") for path in sources()]
+    places = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-c", WATCH, *modules]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, **places}, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert len(modules) > 20 and done.stdout.split() == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_name_the_package_offers_is_there():

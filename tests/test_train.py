@@ -24,7 +24,7 @@ from fer import bundle as bundles
 from fer import evaluate, train
 from fer.datasets import load
 from fer.runs import RunPaths
-from fer.train import TrainConfig, draw_batch, learning_rate, steps_per_epoch
+from fer.train import TrainConfig, draw_batch, learning_rate, running_average, steps_per_epoch, train_one_step
 
 
 class Stopped(Exception):
@@ -140,6 +140,25 @@ def test_a_stop_between_metrics_and_checkpoint_leaves_no_line_twice(face_folder,
     assert metrics_of(tmp_path) == metrics_of(finished)
 
 
+def test_a_metrics_line_that_was_cut_off_does_not_keep_a_run_from_going_on(face_folder, finished, tmp_path):
+    with pytest.raises(Stopped):
+        train.train(tiny(face_folder), tmp_path, stopping_after(5))
+    with RunPaths(tmp_path).metrics.open("a", encoding="utf-8") as file:
+        file.write('{"epoch": 2, "st')
+    train.train(tiny(face_folder), tmp_path)
+    assert metrics_of(tmp_path) == metrics_of(finished)
+
+
+def test_a_damaged_checkpoint_is_named_and_left_alone(face_folder, finished, tmp_path):
+    root = shutil.copytree(finished, tmp_path / "run")
+    cut = RunPaths(root).checkpoint.read_bytes()[:1000]
+    RunPaths(root).checkpoint.write_bytes(cut)
+    with pytest.raises(ValueError, match="last.pt") as caught:
+        train.train(tiny(face_folder), root)
+    assert "\n" not in str(caught.value)
+    assert RunPaths(root).checkpoint.read_bytes() == cut and metrics_of(root) == metrics_of(finished)
+
+
 def test_a_killed_process_goes_on_where_it_was(face_folder, tmp_path):
     config = tiny(face_folder, epochs=4)
     flags = [f"--{key.replace('_', '-')}={value}" for key, value in asdict(config).items()]
@@ -210,6 +229,30 @@ def test_the_step_size_is_never_above_its_peak(warmup):
     assert all(0 < rate <= 0.002 for rate in rates)
 
 
+def test_the_average_is_short_at_first_and_never_longer_than_asked():
+    update = running_average(0.99)
+    kept = [float(update(torch.tensor(1.0), torch.tensor(0.0), torch.tensor(count))) for count in (0, 1, 10, 10**5)]
+    assert kept == pytest.approx([1 / 10, 2 / 11, 11 / 20, 0.99])
+
+
+def test_the_average_takes_counters_as_they_are():
+    assert running_average(0.99)(torch.tensor(3), torch.tensor(7), torch.tensor(50)).item() == 7
+
+
+@pytest.mark.parametrize("name", ["classifier.1.bias", "features.0.0.weight", "features.0.1.running_var"])
+def test_the_average_of_a_run_is_the_one_written_out_by_hand(face_folder, name):
+    config, faces = tiny(face_folder, average=0.3, learning_rate=0.01), load(f"folder:{face_folder}", "train")
+    learner = train._new_learner(config, 8)
+    for step in range(5):
+        train_one_step(config, learner, faces, step, 6)
+        current = learner.network.state_dict()[name].double()
+        keep = min(0.3, (1 + step) / (10 + step)) if step else 0.0
+        expected = current if step == 0 else keep * expected + (1 - keep) * current
+    found = learner.average.module.state_dict()[name].double()
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    assert not torch.allclose(found, current, atol=1e-6, rtol=1e-5)
+
+
 def test_a_batch_depends_on_nothing_but_settings_data_and_step(face_folder):
     config, faces = tiny(face_folder), load(f"folder:{face_folder}", "train")
     images, targets = draw_batch(config, faces, 4)
@@ -238,7 +281,7 @@ def test_every_face_comes_once_an_epoch_in_another_order(face_folder):
     assert orders[0] != orders[1]
 
 
-@pytest.mark.parametrize(("batch", "steps"), [(1, 12), (4, 3), (5, 2), (12, 1), (99, 1)])
+@pytest.mark.parametrize(("batch", "steps"), [(2, 6), (4, 3), (5, 2), (12, 1), (99, 1)])
 def test_an_epoch_has_whole_batches_and_at_least_one(face_folder, batch, steps):
     config, faces = tiny(face_folder, batch=batch), load(f"folder:{face_folder}", "train")
     assert steps_per_epoch(config, faces) == steps
@@ -266,6 +309,8 @@ def test_a_loss_that_explodes_stops_the_run_in_words(face_folder, tmp_path):
         ({"arch": "vgg"}, "vgg"),
         ({"size": 16}, "size"),
         ({"dropout": 1.5}, "dropout"),
+        ({"seed": -1}, "seed"),
+        ({"rotate": -5.0}, "rotate"),
         ({"limit": 1}, "1 faces to train on"),
     ],
 )
@@ -282,7 +327,7 @@ def test_data_without_a_validation_split_are_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("changed", [{"epochs": 0}, {"batch": 0}, {"learning_rate": 0.0}, {"limit": -1}])
+@pytest.mark.parametrize("changed", [{"epochs": 0}, {"batch": 0}, {"batch": 1}, {"learning_rate": 0.0}, {"limit": -1}])
 def test_settings_out_of_range_are_refused(changed):
     with pytest.raises(ValueError, match="must be"):
         TrainConfig(**changed)
