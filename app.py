@@ -22,11 +22,12 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from fer.turns import Turns
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -66,7 +67,10 @@ class Settings:
         parser.add_argument("--share", action="store_true", help="also open a public gradio.live address")
         parser.add_argument("--model", type=Path, default=os.environ.get("FER_MODEL") or None,
                             help="model folder (default: the one that ships, or FER_MODEL)")  # fmt: skip
-        return cls(**vars(parser.parse_args(arguments)))
+        settings = cls(**vars(parser.parse_args(arguments)))
+        if settings.port is not None and not 0 < settings.port < 65536:
+            parser.error(f"--port must be 1 to 65535, not {settings.port}")
+        return settings
 
 
 class Services:
@@ -75,7 +79,10 @@ class Services:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.rights: dict[str, Right] = {}
-        self._recognizer: Future[Recognizer] = Future()
+        self.turns = Turns(os.cpu_count() or 1)
+        self._loaded = threading.Event()
+        self._recognizer: Recognizer | None = None
+        self._problem: str | None = None
 
     def warm_up(self) -> None:
         """Load torch and the model in the background, so that the page answers before they are there."""
@@ -83,18 +90,21 @@ class Services:
 
     def recognizer(self) -> "Recognizer":
         """The model; waits while it is being loaded. Raises BundleError when it cannot be."""
-        return self._recognizer.result()
+        self._loaded.wait()
+        if self._recognizer is None:
+            from fer.bundle import BundleError
+
+            # A new exception each time: one that is raised again and again keeps every caller's picture alive.
+            raise BundleError(self._problem)
+        return self._recognizer
 
     def health(self) -> dict:
         """For ``/healthz``: whether the model is in memory, which one, and what is wrong if anything is."""
-        done = self._recognizer.done()
-        error = self._recognizer.exception() if done else None
-        ready = done and error is None
         return {
-            "status": "error" if error else "ok",
-            "ready": ready,
-            "model": self._recognizer.result().bundle.version if ready else None,
-            "error": str(error) if error else None,
+            "status": "error" if self._problem else "ok",
+            "ready": self._recognizer is not None,
+            "model": self._recognizer.bundle.version if self._recognizer else None,
+            "error": self._problem,
         }
 
     def endpoint(
@@ -124,11 +134,15 @@ class Services:
 
             FaceDetector().find(Image.new("RGB", (160, 160)))
             recognizer.read(Image.new("RGB", (160, 160)))
-            self._recognizer.set_result(recognizer)
+            self._recognizer = recognizer
             log.info("model %s is ready", recognizer.bundle.version)
         except Exception as error:
             log.exception("the model could not be loaded")
-            self._recognizer.set_exception(error)
+            # The sentences of ValueErrors are made for people; anything else may name folders of the server.
+            known = isinstance(error, ValueError) and str(error)
+            self._problem = str(error) if known else "The model could not be loaded; the log says why."
+        finally:
+            self._loaded.set()
 
 
 def build(services: Services) -> "gr.Blocks":
@@ -149,14 +163,18 @@ def build(services: Services) -> "gr.Blocks":
 def launch(services: Services, block: bool = True) -> tuple["gr.Blocks", str]:
     """Start serving; returns the page and its local address, after the server ends when `block` is set."""
     import gradio as gr
+    from PIL import Image
     from starlette.middleware import Middleware
     from starlette.responses import JSONResponse
     from starlette.routing import Mount, Route
     from starlette.staticfiles import StaticFiles
 
+    from fer.picture import MAX_PIXELS
     from fer.ui.body_limit import BodyLimit
     from fer.ui.try_tab import MAX_UPLOAD, SAMPLES
 
+    # Our own input decodes nothing larger (fer.picture); this is for whatever Gradio itself may open.
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
     page = build(services)
     services.warm_up()
     routes = [

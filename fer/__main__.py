@@ -8,7 +8,6 @@ import logging
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, replace
 from pathlib import Path
 
 # Before torch is imported: waiting OpenMP threads that spin starve each other on shared cores.
@@ -23,10 +22,16 @@ class UsageError(ValueError):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code: 0 done, 1 something could not be read or done, 2 wrong usage."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be text
     parsed = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     try:
         return parsed.run(parsed)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except (ValueError, OSError, ArithmeticError) as error:
         # What a person can cause comes as one of these with its own sentence; anything else is a bug.
         print(f"error: {error}", file=sys.stderr)
@@ -55,7 +60,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             print(f"error: {error}", file=sys.stderr)
             answer = {"image": path.name, "error": str(error)}
         if arguments.json:
-            print(json.dumps(answer, ensure_ascii=False), flush=True)
+            print(json.dumps(answer), flush=True)
         elif "error" not in answer:
             tqdm.write(_in_words(answer), file=sys.stdout)  # above the progress bar, not through it
     return 1 if failed else 0
@@ -121,7 +126,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         raise datasets.DataError(f"no face of the {arguments.split} split of {arguments.data} counts in its protocol")
     bundle = _recognizer(arguments.model).bundle
     _use_all_cores()
-    faces = replace(faces, classes=bundle.classes)
+    if bundle.classes != faces.classes:
+        raise ValueError(f"{bundle.version} has the classes {', '.join(bundle.classes)}, the data {', '.join(faces.classes)}")
     logits = evaluate.read_logits(
         bundle.network, bundle.preprocess, faces, lambda batches: _progress(batches, "batch", shown=not arguments.json)
     )
@@ -149,7 +155,9 @@ def _classes(text: str | None) -> tuple[str, ...] | None:
 
     if text is None:
         return None
-    return {"8": CLASSES, "7": SEVEN_CLASSES}.get(text) or tuple(canonical(name) for name in text.split(","))
+    return {"8": CLASSES, "7": SEVEN_CLASSES}.get(text) or tuple(
+        dict.fromkeys(canonical(name) for name in text.split(","))
+    )
 
 
 # --- card ---------------------------------------------------------------------------------------

@@ -89,18 +89,18 @@ def load(folder: Path | str = SHIPPED) -> ModelBundle:
     description = _read_description(folder)
     weights = folder / WEIGHTS
     if not weights.is_file():
-        raise BundleError(f"{weights} is missing; restore it, or choose another model.")
+        raise BundleError(f"{_short(weights)} is missing; restore it, or choose another model.")
     try:
         preprocess = Preprocess.from_dict(description["preprocess"])
         classes = tuple(description["classes"])
         arch, temperature, checksum = description["arch"], float(description["temperature"]), description["sha256"]
         version = description["version"]
     except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"{folder / DESCRIPTION} is incomplete or wrong ({error}); restore it.") from error
+        raise BundleError(f"{_short(folder / DESCRIPTION)} is incomplete or wrong ({error}); restore it.") from error
     if _sha256(weights) != checksum:
-        raise BundleError(f"{weights} is not the file that {DESCRIPTION} describes (checksum differs); restore both.")
+        raise BundleError(f"{_short(weights)} is not the file that {DESCRIPTION} describes (checksum differs); restore both.")
     if not 0 < temperature < float("inf"):
-        raise BundleError(f"{folder / DESCRIPTION} has temperature {temperature}; it must be above 0.")
+        raise BundleError(f"{_short(folder / DESCRIPTION)} has temperature {temperature}; it must be above 0.")
     network = _network(weights, arch, classes, preprocess)
     return ModelBundle(version, arch, classes, preprocess, network, temperature, description.get("provenance", {}))
 
@@ -122,29 +122,29 @@ def _network(weights: Path, arch: str, classes: tuple[str, ...], preprocess: Pre
             meaning = (file.metadata() or {}).get("meaning")
             tensors = {key: file.get_tensor(key) for key in file.keys()}
     except Exception as error:  # safetensors raises its own type
-        raise BundleError(f"{weights} cannot be read as safetensors; restore it.") from error
+        raise BundleError(f"{_short(weights)} cannot be read as safetensors; restore it.") from error
     if meaning != _meaning(arch, classes, preprocess):
         raise BundleError(
-            f"{weights} was trained with other classes or another preprocessing than {DESCRIPTION} says; restore both."
+            f"{_short(weights)} was trained with other classes or another preprocessing than {DESCRIPTION} says; restore both."
         )
     try:
         network = build(arch, len(classes))
         network.load_state_dict(tensors)
     except (ValueError, RuntimeError) as error:  # torch says RuntimeError for shapes that do not fit
-        raise BundleError(f"{weights} does not fit the architecture {arch}; restore it.") from error
+        raise BundleError(f"{_short(weights)} does not fit the architecture {arch}; restore it.") from error
     return network.eval()
 
 
 def _read_description(folder: Path) -> dict:
     path = folder / DESCRIPTION
     if not path.is_file():
-        raise BundleError(f"{path} is missing, so {folder.name} is not a model folder; restore it, or choose another model.")
+        raise BundleError(f"{_short(path)} is missing, so {folder.name} is not a model folder; restore it, or choose another model.")
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BundleError(f"{path} is not valid JSON; restore it.") from error
+        raise BundleError(f"{_short(path)} is not valid JSON; restore it.") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise BundleError(f"{path} is not a bundle of format {FORMAT}; update the app or choose another model.")
+        raise BundleError(f"{_short(path)} is not a bundle of format {FORMAT}; update the app or choose another model.")
     return description
 
 
@@ -152,6 +152,11 @@ def _meaning(arch: str, classes: tuple[str, ...], preprocess: Preprocess) -> str
     """What the weights mean, as canonical JSON: two equal strings, two equal uses."""
     value = {"arch": arch, "classes": list(classes), "preprocess": preprocess.as_dict()}
     return json.dumps(value, sort_keys=True)
+
+
+def _short(path: Path) -> str:
+    """The file and its folder: these sentences are shown to visitors, whom the rest of the path does not concern."""
+    return f"{path.parent.name}/{path.name}"
 
 
 def _sha256(path: Path) -> str:

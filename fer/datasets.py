@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def load(source: str, split: str) -> FaceSet:
         raise DataError(f"“{source}” is not KIND:PATH with KIND one of {', '.join(READERS)}")
     if split not in (*SPLITS, "all"):
         raise DataError(f"split “{split}” is not known; use train, val, test or all")
-    root = Path(path).expanduser()
+    root = Path(os.path.expanduser(path))
     if not path or not root.is_dir():
         raise DataError(f"{path or 'an empty path'} is not a folder; give the unzipped data set as {kind}:FOLDER")
     faces = _joined([READERS[kind](root, one) for one in (SPLITS if split == "all" else (split,))], split)
@@ -111,7 +112,7 @@ def _read_ferplus(root: Path, split: str) -> FaceSet:
             f"with {', '.join(_FERPLUS_FOLDERS.values())} inside"
         )
     try:
-        with table.open(newline="", encoding="utf-8") as file:
+        with table.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.reader(file))
         if any(len(row) != 2 + len(FERPLUS_COLUMNS) for row in rows):
             raise ValueError("a row has too few or too many columns")
@@ -177,7 +178,7 @@ def _class_pictures(root: Path) -> list[tuple[Path, int]]:
         (path, labels[folder])
         for folder in folders
         for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in SUFFIXES and path.is_file()
     ]
 
 

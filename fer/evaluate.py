@@ -43,8 +43,8 @@ class Figures:
 class Report:
     """One model on one split. All shares are 0..1.
 
-    `macro_f1` averages the F1 of all classes, `macro_f1_50` that of the classes with at least 50
-    faces. `confusion[i][j]` counts faces of class i called j. `ece` is the expected calibration
+    `macro_f1` averages the F1 of the classes that occur, `macro_f1_50` that of the classes with at
+    least 50 faces (0 where there is none). `confusion[i][j]` counts faces of class i called j. `ece` is the expected calibration
     error (see `calibration_error`) with the bundle's temperature, `ece_uncalibrated` without.
     Intervals are 95 % bootstrap intervals over faces.
     """
@@ -179,12 +179,12 @@ def per_class(confusion: np.ndarray, classes: tuple[str, ...]) -> dict[str, Clas
     }
 
 
-def _figures(confusion: np.ndarray, large: np.ndarray | None = None) -> Figures:
-    """Figures of a confusion matrix; `large` bool (K,) says which classes macro_f1_50 averages."""
+def _figures(confusion: np.ndarray, counts: np.ndarray | None = None) -> Figures:
+    """Figures of a confusion matrix; `counts` int (K,), its own by default, decide which classes macro_f1_50 averages."""
     right, said, there = confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1)
     f1 = 2 * right / np.maximum(said + there, 1)
-    large = there >= ENOUGH if large is None else large
-    present = there > 0
+    counts = there if counts is None else counts
+    large, present = counts >= ENOUGH, there > 0
     return Figures(
         n=int(there.sum()),
         accuracy=float(right.sum() / max(there.sum(), 1)),
@@ -195,17 +195,17 @@ def _figures(confusion: np.ndarray, large: np.ndarray | None = None) -> Figures:
 
 def _deduplicated(labels: np.ndarray, scores: np.ndarray, keep: np.ndarray) -> Figures:
     # The same classes as in the whole split, although copies took some below the limit.
-    large = np.bincount(labels, minlength=scores.shape[1]) >= ENOUGH
-    return _figures(confusion_matrix(labels[keep], scores[keep].argmax(axis=1), scores.shape[1]), large)
+    counts = np.bincount(labels, minlength=scores.shape[1])
+    return _figures(confusion_matrix(labels[keep], scores[keep].argmax(axis=1), scores.shape[1]), counts)
 
 
 def bootstrap(labels: np.ndarray, predicted: np.ndarray, classes: int, rounds: int = 1000) -> tuple[Figures, Figures]:
     """Lower and upper ends of the 95 % intervals, from `rounds` resamplings of the faces with a fixed seed."""
     random = np.random.default_rng(0)
-    large = np.bincount(labels, minlength=classes) >= ENOUGH
+    counts = np.bincount(labels, minlength=classes)
     cells = confusion_matrix(labels, predicted, classes).ravel()
     draws = random.multinomial(len(labels), cells / cells.sum(), size=rounds)
-    drawn = [_figures(draw.reshape(classes, classes), large) for draw in draws]
+    drawn = [_figures(draw.reshape(classes, classes), counts) for draw in draws]
     ends = [
         {name: float(np.quantile([getattr(one, name) for one in drawn], q))
          for name in ("accuracy", "macro_f1", "macro_f1_50")}

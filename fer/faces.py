@@ -7,9 +7,11 @@ without levelling the eyes; `transforms.Preprocess.crop` does it the way the net
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -37,6 +39,12 @@ class Face:
             return 0.0
         (left_x, left_y), (right_x, right_y) = self.landmarks[:2]
         return math.atan2(right_y - left_y, right_x - left_x)
+
+    def scaled(self, x: float, y: float) -> "Face":
+        """The same face in a picture `x` times as wide and `y` times as high."""
+        left, top, right, bottom = self.box
+        points = None if self.landmarks is None else tuple((px * x, py * y) for px, py in self.landmarks)
+        return Face((left * x, top * y, right * x, bottom * y), points, self.score)
 
     @classmethod
     def whole(cls, image: Image.Image) -> "Face":
@@ -98,7 +106,7 @@ class FaceDetector:
         squares = [_square(face.box) for face in faces]
         crops = [image.crop(tuple(round(v) for v in square)).resize((48, 48), Image.Resampling.BOX) for square in squares]
         batch = torch.from_numpy(np.stack([np.asarray(crop) for crop in crops])).permute(0, 3, 1, 2).float()
-        network = _mtcnn(self.smallest, self.thresholds).onet
+        network = _mtcnn().onet
         with torch.no_grad():
             # The scaling of MTCNN's input is facenet-pytorch's (models/utils/detect_face.py).
             shifts, points, classes = (one.numpy() for one in network((batch - 127.5) * 0.0078125))
@@ -108,27 +116,31 @@ class FaceDetector:
         ]
 
 
-_lock = threading.Lock()
-_networks: dict[tuple, object] = {}
+_loading = threading.Lock()
 
 
-def _mtcnn(smallest: int, thresholds: tuple[float, float, float]):
-    """The MTCNN with these settings, loaded once; its networks keep no state between calls."""
+def _mtcnn():
+    """MTCNN with its weights, loaded once; its networks keep no state between calls."""
+    with _loading:
+        return _loaded_mtcnn()
+
+
+@cache
+def _loaded_mtcnn():
     from facenet_pytorch import MTCNN
 
-    key = (smallest, thresholds)
-    with _lock:
-        if key not in _networks:
-            _networks[key] = MTCNN(keep_all=True, min_face_size=smallest, thresholds=list(thresholds), device="cpu")
-        return _networks[key]
+    return MTCNN(keep_all=True, device="cpu")
 
 
 def _detect(pixels: np.ndarray, smallest: int, thresholds: tuple[float, float, float]) -> list[tuple]:
     """MTCNN on uint8 (H, W, 3): a list of (box (4,), score, landmarks (5, 2)) in pixels of `pixels`."""
     import torch
 
+    # A shallow copy shares the weights and has settings of its own.
+    network = copy.copy(_mtcnn())
+    network.min_face_size, network.thresholds = smallest, list(thresholds)
     with torch.no_grad():
-        boxes, scores, points = _mtcnn(smallest, thresholds).detect(pixels, landmarks=True)
+        boxes, scores, points = network.detect(pixels, landmarks=True)
     if boxes is None:
         return []
     # facenet-pytorch answers with object arrays.

@@ -17,21 +17,15 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode  # that of any new file here; some writers make private ones
         write(partial)
         with partial.open("rb") as file:
             os.fsync(file.fileno())
-        # Some writers make private files; what is put in place is as readable as any other file.
-        partial.chmod(0o666 & ~_umask())
+        partial.chmod(mode)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """The process's mask of file permissions, which can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def replace_text(path: Path, text: str) -> None:

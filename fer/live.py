@@ -10,8 +10,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,18 +20,21 @@ from fer.faces import Face, FaceDetector, overlap
 from fer.picture import Source, open_picture
 from fer.predict import FaceReading, Prediction, Recognizer
 from fer.quality import remarks
+from fer.turns import Turns
 
 FORGET_SECONDS = 10.0  # a viewer silent for so long has gone away
 SEARCH_SECONDS = 0.3  # between two looks at the whole frame while faces are being followed
 EMPTY_SECONDS = 0.15  # the same while there is nobody to follow
 MAX_VIEWERS = 64  # the one longest silent makes room; bounds memory, whatever ids a page makes up
 SAME = 0.35  # overlap from which a found box is a followed face
+FRAME_PIXELS = 2_100_000  # of the largest frame that is read: full HD
+PATIENCE_SECONDS = 2.0  # a frame that waited longer for the one before it is stale
 MERGED = 0.3  # overlap from which two followed faces can no longer be told apart
 
 
 @dataclass(eq=False)
 class Track:
-    """One face over time: `id` never returns once lost; `scores` float (K,) are smoothed, summing to 1."""
+    """One face over time: `id` is not given again to this viewer; `scores` float (K,) are smoothed, summing to 1."""
 
     id: int
     face: Face
@@ -48,36 +50,9 @@ class Viewer:
     next_id: int = 1
     searched: float = -math.inf
     answered: float = -math.inf
+    size: tuple[int, int] | None = None  # of the frame before, pixels
+    newest: int = 0  # number of the frame that came last
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-class Turns:
-    """At most `slots` holders at once, served in the order they came.
-
-    A page waits for its answer before it sends the next frame, so first come, first served gives
-    every viewer the same share.
-    """
-
-    def __init__(self, slots: int) -> None:
-        self._condition = threading.Condition()
-        self._free = slots
-        self._waiting: OrderedDict[object, None] = OrderedDict()
-
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        me = object()
-        with self._condition:
-            self._waiting[me] = None
-            self._condition.wait_for(lambda: self._free > 0 and next(iter(self._waiting)) is me)
-            del self._waiting[me]
-            self._free -= 1
-            self._condition.notify_all()
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._free += 1
-                self._condition.notify_all()
 
 
 class LiveReader:
@@ -86,13 +61,13 @@ class LiveReader:
     def __init__(
         self,
         recognizer: Callable[[], Recognizer],
-        slots: int,
+        turns: Turns,
         detector: FaceDetector | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._recognizer = recognizer
         self._detector = detector or FaceDetector(longest=480, smallest=36)
-        self._turns = Turns(slots)
+        self._turns = turns
         self._clock = clock
         self._viewers: OrderedDict[str, Viewer] = OrderedDict()
         self._lock = threading.Lock()
@@ -105,37 +80,51 @@ class LiveReader:
             self._forget(self._clock())
             return len(self._viewers)
 
-    def read(self, viewer_id: str, source: Source, smoothing: float = 0.3) -> dict:
+    def read(self, viewer_id: str, source: Source, smoothing: float = 0.3, scale: float = 1.0) -> dict:
         """The faces of one frame of the page `viewer_id`: the JSON that the page draws.
 
         `smoothing` is the time constant of the scores in seconds, 0 for none. Each face carries the
-        `id` it keeps while it can be followed without doubt. Raises UnreadablePicture.
+        `id` it keeps while it can be followed without doubt. `scale` says how much larger the camera's
+        own picture is than the frame. A frame that a newer one has overtaken is answered {stale: true}
+        and not looked at. Raises UnreadablePicture.
         """
+        recognizer = self._recognizer()
         viewer = self._viewer(viewer_id)
-        with viewer.lock, self._turns.turn():
-            started = time.perf_counter()
-            recognizer = self._recognizer()
-            image = open_picture(source)
-            self._locate(viewer, image)
-            preprocess = recognizer.bundle.preprocess
-            crops = [preprocess.crop(image, track.face) for track in viewer.tracks]
-            tensors = [preprocess.to_tensor(crop) for crop in crops]
-            now = self._clock()
-            keep = math.exp(-(now - viewer.answered) / smoothing) if smoothing > 0 else 0.0
-            for track, prediction in zip(viewer.tracks, recognizer.predict(tensors), strict=True):
-                fresh = np.array(prediction.probabilities)
-                track.scores = fresh if track.scores is None else keep * track.scores + (1 - keep) * fresh
-            viewer.answered = now
-            return {
-                "width": image.width,
-                "height": image.height,
-                "model": recognizer.bundle.version,
-                "faces": [
-                    {"id": track.id, **_reading(track, recognizer, image, crop).as_dict()}
-                    for track, crop in zip(viewer.tracks, crops, strict=True)
-                ],
-                "ms": round((time.perf_counter() - started) * 1000, 1),
-            }
+        viewer.newest = mine = viewer.newest + 1
+        if not viewer.lock.acquire(timeout=PATIENCE_SECONDS):
+            return {"stale": True}
+        try:
+            with self._turns.turn():
+                if mine != viewer.newest:
+                    return {"stale": True}
+                return self._answer(viewer, recognizer, source, smoothing, scale)
+        finally:
+            viewer.lock.release()
+
+    def _answer(self, viewer: Viewer, recognizer: Recognizer, source: Source, smoothing: float, scale: float) -> dict:
+        started = time.perf_counter()
+        image = open_picture(source, FRAME_PIXELS)
+        _rescale(viewer, image.size)
+        self._locate(viewer, image)
+        preprocess = recognizer.bundle.preprocess
+        crops = [preprocess.crop(image, track.face) for track in viewer.tracks]
+        tensors = [preprocess.to_tensor(crop) for crop in crops]
+        now = self._clock()
+        keep = math.exp(-(now - viewer.answered) / smoothing) if smoothing > 0 else 0.0
+        for track, prediction in zip(viewer.tracks, recognizer.predict(tensors), strict=True):
+            fresh = np.array(prediction.probabilities)
+            track.scores = fresh if track.scores is None else keep * track.scores + (1 - keep) * fresh
+        viewer.answered = now
+        return {
+            "width": image.width,
+            "height": image.height,
+            "model": recognizer.bundle.version,
+            "faces": [
+                {"id": track.id, **_reading(track, recognizer, image, crop, scale).as_dict()}
+                for track, crop in zip(viewer.tracks, crops, strict=True)
+            ],
+            "ms": round((time.perf_counter() - started) * 1000, 1),
+        }
 
     def leave(self, viewer_id: str) -> None:
         """Forget the page `viewer_id` at once: its camera was switched off."""
@@ -158,11 +147,13 @@ class LiveReader:
 
     def _sweep(self) -> None:
         """Forget the silent even when nobody else comes; ends with the last viewer."""
-        while self._sweeping:
+        while True:
             time.sleep(FORGET_SECONDS / 4)
             with self._lock:
                 self._forget(self._clock())
-                self._sweeping = bool(self._viewers)
+                if not self._viewers:
+                    self._sweeping = False
+                    return
 
     def _forget(self, now: float) -> None:
         for one in [one for one, viewer in self._viewers.items() if now - viewer.last_seen > FORGET_SECONDS]:
@@ -209,7 +200,18 @@ def _took_over(old: Track, face: Face, tracks: list[Track]) -> bool:
     return any(one is not old and overlap(face, one.face) > overlap(face, old.face) for one in tracks)
 
 
-def _reading(track: Track, recognizer: Recognizer, image: Image.Image, crop: Image.Image) -> FaceReading:
+def _rescale(viewer: Viewer, size: tuple[int, int]) -> None:
+    """Carry the faces over to frames of another `size`: a page sends smaller ones while its line is slow."""
+    if viewer.size not in (None, size):
+        x, y = size[0] / viewer.size[0], size[1] / viewer.size[1]
+        for track in viewer.tracks:
+            track.face = track.face.scaled(x, y)
+    viewer.size = size
+
+
+def _reading(
+    track: Track, recognizer: Recognizer, image: Image.Image, crop: Image.Image, scale: float
+) -> FaceReading:
     """The track's face with its smoothed scores, in the form that photos have too."""
     prediction = Prediction(tuple(track.scores.tolist()), recognizer.bundle.classes, recognizer.bundle.version)
-    return FaceReading(track.face, prediction, remarks(image, track.face, crop))
+    return FaceReading(track.face, prediction, remarks(image, track.face, crop, scale))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from PIL import Image
 
 # A 20-kilobyte PNG can decode to gigabytes. 50 megapixels is more than phones take by default.
 MAX_PIXELS = 50_000_000
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 # What people have; Pillow's other readers (some call outside programs) stay closed.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".mpo", ".ppm", ".pgm")
@@ -29,42 +27,39 @@ class UnreadablePicture(ValueError):
     """The picture cannot be used; the message is one sentence for the person who gave it."""
 
 
-def open_picture(source: Source) -> Image.Image:
+def open_picture(source: Source, limit: int = MAX_PIXELS) -> Image.Image:
     """The first frame of `source` (of a Pillow image the current one) as an upright RGB picture without metadata.
 
     `source` is a path, the bytes of a file, a ``data:`` URL, a uint8 array (H, W), (H, W, 3) or
     (H, W, 4), or a Pillow image. EXIF orientation is applied, transparency is laid on white, 16-bit
-    grey is scaled to 8. Raises UnreadablePicture, in one sentence, for anything else.
+    grey is scaled to 8. A picture of more than `limit` pixels is refused before it is decoded. Raises UnreadablePicture, in one sentence, for anything else.
     """
     if isinstance(source, np.ndarray):
-        return _as_rgb(_from_array(source))
+        return _as_rgb(_from_array(source, limit))
     if isinstance(source, Image.Image):
-        return _decode(source, "The picture")
+        return _decode(source, "The picture", limit)
     if isinstance(source, str) and source.startswith("data:"):
-        return _read(_from_data_url(source), "The picture")
+        return _read(_from_data_url(source), "The picture", limit)
     if isinstance(source, bytes):
-        return _read(source, "The picture")
-    return _read(_from_path(Path(source)), Path(source).name or "The picture")
+        return _read(source, "The picture", limit)
+    return _read(_from_path(Path(source)), Path(source).name or "The picture", limit)
 
 
-def _read(data: bytes, name: str) -> Image.Image:
+def _read(data: bytes, name: str, limit: int) -> Image.Image:
     if not data:
         raise UnreadablePicture(f"{name} is an empty file; choose another picture.")
     try:
-        with warnings.catch_warnings():
-            # Between one and two times the limit Pillow only warns; here the limit is the limit.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_large(name) from error
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:  # Pillow's own limit, far above ours
+        raise _too_large(name, limit) from error
     except Exception as error:  # readers raise whatever a crafted file makes them stumble over
         raise UnreadablePicture(f"{name} is not a picture this app can read; use JPEG, PNG or WebP.") from error
-    return _decode(image, name)
+    return _decode(image, name, limit)
 
 
-def _decode(image: Image.Image, name: str) -> Image.Image:
-    if image.width * image.height > MAX_PIXELS:
-        raise _too_large(name)
+def _decode(image: Image.Image, name: str, limit: int) -> Image.Image:
+    if image.width * image.height > limit:
+        raise _too_large(name, limit)
     if min(image.size) < 1:
         raise UnreadablePicture(f"{name} has no pixels; choose another picture.")
     try:
@@ -115,8 +110,8 @@ def _from_path(path: Path) -> bytes:
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         # Pillow clips 16-bit grey at 255 instead of scaling it.
-        values = np.asarray(image.convert("I"), dtype=np.float64)
-        image = Image.fromarray((np.clip(values, 0, 65535) / 257).round().astype(np.uint8))
+        values = np.asarray(image.convert("I")).clip(0, 65535)
+        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
     elif image.mode == "F":
         image = Image.fromarray(np.clip(np.nan_to_num(np.asarray(image)), 0, 255).round().astype(np.uint8))
     if image.has_transparency_data:
@@ -127,15 +122,15 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.array(image.convert("RGB")))
 
 
-def _from_array(array: np.ndarray) -> Image.Image:
+def _from_array(array: np.ndarray, limit: int) -> Image.Image:
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
         raise UnreadablePicture(
             f"An array of {array.dtype} {array.shape} is not a picture; give uint8 (H, W), (H, W, 3) or (H, W, 4)."
         )
     if array.size == 0:
         raise UnreadablePicture("The picture has no pixels; choose another picture.")
-    if array.shape[0] * array.shape[1] > MAX_PIXELS:
-        raise _too_large("The picture")
+    if array.shape[0] * array.shape[1] > limit:
+        raise _too_large("The picture", limit)
     return Image.fromarray(array)
 
 
@@ -149,5 +144,5 @@ def _from_data_url(url: str) -> bytes:
         raise UnreadablePicture("The picture's data URL is damaged; choose the file again.") from error
 
 
-def _too_large(name: str) -> UnreadablePicture:
-    return UnreadablePicture(f"{name} has more than {MAX_PIXELS // 1_000_000} million pixels; make it smaller first.")
+def _too_large(name: str, limit: int) -> UnreadablePicture:
+    return UnreadablePicture(f"{name} has more than {limit // 1_000_000} million pixels; make it smaller first.")

@@ -1,4 +1,4 @@
-"""Pictures of figures: the curves of a run, the confusion matrix and calibration of a report.
+"""Pictures of figures: the curves of a run, the confusion matrix of a report.
 
 Drawn with matplotlib on its own canvas, never through pyplot, whose global state is not thread-safe.
 """

@@ -34,13 +34,16 @@ TURN = 0.32  # nose off the middle of the eyes, as a fraction of their distance
 NEAR_BORDER = 1.0  # pixels
 
 
-def remarks(image: Image.Image, face: Face, crop: Image.Image) -> tuple[Remark, ...]:
-    """The reasons to doubt the scores of `face` in the upright RGB `image`; `crop` is its square crop."""
+def remarks(image: Image.Image, face: Face, crop: Image.Image, scale: float = 1.0) -> tuple[Remark, ...]:
+    """The reasons to doubt the scores of `face` in the upright RGB `image`; `crop` is its square crop.
+
+    `scale` says how much larger the face was before the picture was shrunk for sending.
+    """
     left, top, right, bottom = face.box
     side = min(96, crop.width)  # never enlarged: that would look like blur
     grey = np.asarray(crop.convert("L").resize((side, side), Image.Resampling.BICUBIC), dtype=np.float32)
     found = (
-        (SMALL, min(right - left, bottom - top) < SMALL_PIXELS),
+        (SMALL, min(right - left, bottom - top) * scale < SMALL_PIXELS),
         (DARK, grey.mean() < DARK_GREY),
         (BLURRED, side > 2 and grey.mean() >= DARK_GREY and sharpness(grey) < SHARP),
         (TURNED, turn(face) > TURN),

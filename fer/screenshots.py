@@ -30,7 +30,9 @@ def take(folder: Path) -> list[Path]:
         shots = [
             _shot(browser, url, folder / "photo.jpg", _sample("Eileen Collins"), 1280, 860),
             _shot(browser, url, folder / "group-dark.jpg", _sample("Eight people"), 1280, 860, "dark"),
-            _shot(browser, url, folder / "live.jpg", _camera, 1280, 860),
+            _shot(browser, url, folder / "live.jpg", _camera, 1440, 900),
+            _shot(browser, url, folder / "live-dark.jpg", _camera, 1440, 900, "dark"),
+            _shot(browser, url, folder / "phone-live.jpg", _camera, 390, 844),
             _shot(browser, url, folder / "phone.jpg", _sample("Barack Obama speaking"), 390, 844),
             _shot(browser, url, folder / "phone-dark.jpg", _camera, 390, 844, "dark"),
         ]

@@ -11,10 +11,11 @@ import json
 import logging
 import math
 import os
+import shlex
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -70,6 +71,10 @@ class TrainConfig:
                 f"epochs must be ≥ 1, batch ≥ 2, learning_rate > 0 and limit ≥ 0; got {self.epochs}, {self.batch}, "
                 f"{self.learning_rate}, {self.limit}"
             )
+        if min(self.seed, self.rotate, self.scale, self.shift, self.light, self.weight_decay) < 0:
+            raise ValueError("seed, rotate, scale, shift, light and weight_decay must be ≥ 0")
+        if not (0 <= self.average < 1 and 0 <= self.dropout < 1 and 0 <= self.erase <= 1):
+            raise ValueError("average and dropout must be ≥ 0 and below 1, erase 0 to 1")
         Preprocess(size=self.size)  # raises ValueError for a size that cannot work
 
     @property
@@ -202,25 +207,44 @@ def train(config: TrainConfig, root: Path, progress=iter) -> ModelBundle:
     steps = per_epoch * config.epochs
     _write_status(paths, "running", state.step, steps)
     log.info("%d training faces, %d validation faces, %d steps of %d", len(faces), len(held_out), steps, config.batch)
+    try:
+        _learn(config, paths, learner, (faces, held_out), state, progress(range(state.step, steps)))
+        result = _finish_run(config, paths, learner, held_out, state)
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        _write_status(paths, "stopped" if stopped else "failed", state.step, steps)
+        raise
+    _write_status(paths, "finished", steps, steps)
+    return result
+
+
+def _learn(
+    config: TrainConfig,
+    paths: RunPaths,
+    learner: Learner,
+    data: tuple[FaceSet, FaceSet],
+    state: Progress,
+    numbers: Iterable[int],
+) -> None:
+    """Take the steps `numbers`, measuring after each epoch and saving every so often."""
+    faces, held_out = data
+    per_epoch = steps_per_epoch(config, faces)
+    steps = per_epoch * config.epochs
     saved = started = time.monotonic()
-    for step in progress(range(state.step, steps)):
+    for step in numbers:
         loss, count = train_one_step(config, learner, faces, step, steps)
         state.step, state.loss, state.seen = step + 1, state.loss + loss * count, state.seen + count
         now = time.monotonic()
-        if state.step % per_epoch == 0:
-            state.seconds += now - started
+        ended = state.step % per_epoch == 0
+        if not ended and now - saved <= config.save_seconds:
+            continue
+        state.seconds, started = state.seconds + now - started, now
+        if ended:
             _finish_epoch(config, paths, learner, held_out, state, state.step // per_epoch)
-            _save_checkpoint(paths, learner, state)
-            _write_status(paths, "running", state.step, steps)
-            saved = started = time.monotonic()
-        elif now - saved > config.save_seconds:
-            state.seconds, started = state.seconds + now - started, now
-            _save_checkpoint(paths, learner, state)
-            _write_status(paths, "running", state.step, steps)
-            saved = time.monotonic()
-    result = _finish_run(config, paths, learner, held_out, state)
-    _write_status(paths, "finished", steps, steps)
-    return result
+            started = time.monotonic()
+        _save_checkpoint(paths, learner, state)
+        _write_status(paths, "running", state.step, steps)
+        saved = time.monotonic()
 
 
 def _load_data(config: TrainConfig) -> tuple[FaceSet, FaceSet]:
@@ -248,15 +272,18 @@ def _resume(paths: RunPaths, config: TrainConfig, learner: Learner) -> Progress:
     """The progress saved in the run's folder, restoring `learner`; a new one where there is none."""
     if not paths.checkpoint.is_file():
         paths.root.mkdir(parents=True, exist_ok=True)
-        replace_json(paths.config, {**asdict(config), "command": command()})
+        replace_json(paths.config, {**asdict(config), "command": command(config, paths.root)})
         replace_text(paths.metrics, "")
         return Progress()
     before = read_config(paths)
     if replace(before, save_seconds=config.save_seconds) != config:
         raise ValueError(f"{paths.root} holds a run with other settings; choose another --out, or resume it as it was")
-    state = torch.load(paths.checkpoint, weights_only=True)
-    learner.restore(state["learner"])
-    progress = Progress(**state["progress"])
+    try:
+        state = torch.load(paths.checkpoint, weights_only=True)
+        learner.restore(state["learner"])
+        progress = Progress(**state["progress"])
+    except Exception as error:  # torch raises many kinds for a file that is damaged
+        raise ValueError(f"{paths.checkpoint} is damaged; delete it to start the run anew, or restore it") from error
     _forget_later_metrics(paths, progress.step)
     log.info("resumed at step %d", progress.step)
     return progress
@@ -275,7 +302,15 @@ def read_config(paths: RunPaths) -> TrainConfig:
 def _forget_later_metrics(paths: RunPaths, step: int) -> None:
     """Drop the lines written after the checkpoint that the run goes on from: they will be written again."""
     lines = paths.metrics.read_text(encoding="utf-8").splitlines() if paths.metrics.is_file() else []
-    replace_text(paths.metrics, "".join(line + "\n" for line in lines if json.loads(line)["step"] <= step))
+    replace_text(paths.metrics, "".join(line + "\n" for line in lines if _step_of(line) <= step))
+
+
+def _step_of(line: str) -> float:
+    """The step of a metrics line; infinite for a line that a kill left half-written."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def _finish_epoch(
@@ -354,10 +389,11 @@ def _write_status(paths: RunPaths, state: str, step: int, steps: int) -> None:
     replace_json(paths.status, {"state": state, "pid": os.getpid(), "step": step, "steps": steps, "heartbeat": now})
 
 
-def command() -> str:
-    """The command line that is running, with folders of this machine reduced to their last name."""
-    words = ["python -m fer", *(_shown(word) for word in sys.argv[1:])]
-    return " ".join(words)
+def command(config: TrainConfig, root: Path) -> str:
+    """The command line of a run: the settings that are not the defaults, folders reduced to their last name."""
+    changed = [one for one in fields(config) if getattr(config, one.name) != one.default]
+    words = [f"--{one.name.replace('_', '-')} {shlex.quote(_shown(str(getattr(config, one.name))))}" for one in changed]
+    return " ".join(["python -m fer train", *words, "--out", shlex.quote(root.name)])
 
 
 def _shown(word: str) -> str:

@@ -120,7 +120,7 @@ def test_a_picture_whose_name_is_not_unicode_does_not_stop_the_others(holiday, c
 
 def test_a_folder_without_pictures_is_refused(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("sunny")
-    assert main(["predict", "--json", str(tmp_path)]) == 1
+    assert main(["predict", "--json", str(tmp_path)]) == 2
     captured = capsys.readouterr()
     assert_one_sentence(captured.err)
     assert "has no pictures" in captured.err and captured.out == ""
@@ -174,7 +174,7 @@ def test_data_of_another_kind_are_one_sentence(face_folder, capsys):
 
 
 def test_training_without_data_says_what_to_give(tmp_path, capsys):
-    assert main(["train", "--out", str(tmp_path / "run")]) == 1
+    assert main(["train", "--out", str(tmp_path / "run")]) == 2
     error = capsys.readouterr().err
     assert_one_sentence(error)
     assert "--data" in error and not (tmp_path / "run").exists()

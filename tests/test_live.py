@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from fer.faces import Face, overlap
-from fer.live import FORGET_SECONDS, MAX_VIEWERS, LiveReader, Track, Turns, Viewer
+from fer.live import FORGET_SECONDS, MAX_VIEWERS, LiveReader, Track, Viewer
+from fer.turns import Turns
 
 
 class Clock:
@@ -30,7 +31,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def live(recognizer, clock) -> LiveReader:
-    return LiveReader(lambda: recognizer, slots=2, clock=clock)
+    return LiveReader(lambda: recognizer, Turns(2), clock=clock)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def test_tracks_that_meet_lose_their_names():
         def find(self, image):
             return [Face(merged), Face(nearly)]
 
-    reader = LiveReader(lambda: None, slots=1, detector=Meeting(), clock=lambda: 5.0)
+    reader = LiveReader(lambda: None, Turns(1), detector=Meeting(), clock=lambda: 5.0)
     viewer.tracks = [Track(1, Face(merged), np.ones(8) / 8), Track(2, Face(nearly), np.ones(8) / 8)]
     viewer.next_id = 3
     reader._locate(viewer, Image.new("RGB", (400, 300)))
@@ -127,13 +128,48 @@ def test_a_track_that_jumps_onto_a_lost_neighbour_loses_its_name():
         def find(self, image):
             return [Face((205.0, 100.0, 305.0, 200.0))]
 
-    reader, viewer = LiveReader(lambda: None, slots=1, detector=Jumping(), clock=lambda: 5.0), Viewer(0.0, next_id=3)
+    reader, viewer = LiveReader(lambda: None, Turns(1), detector=Jumping(), clock=lambda: 5.0), Viewer(0.0, next_id=3)
     viewer.tracks = [
         Track(1, Face((120.0, 100.0, 220.0, 200.0)), np.ones(8) / 8),
         Track(2, Face((210.0, 100.0, 310.0, 200.0)), np.ones(8) / 8),
     ]
     reader._locate(viewer, Image.new("RGB", (400, 300)))
     assert [track.id for track in viewer.tracks] == [3]
+
+
+def test_a_face_keeps_its_id_when_the_page_sends_smaller_frames(live, clock, heads):
+    large = Image.fromarray(frame((heads[0], 200, 120)))
+    ids = []
+    for width in (640, 640, 320, 320, 640, 640):
+        clock.now += 0.05
+        picture = large.resize((width, width * 3 // 4), Image.Resampling.BOX)
+        ids.append([face["id"] for face in live.read("one", picture)["faces"]])
+    assert ids == [[1]] * 6
+
+
+def test_a_frame_that_a_newer_one_has_overtaken_is_not_looked_at(live, clock, heads):
+    live.read("one", frame((heads[0], 200, 120)))
+    viewer = live._viewers["one"]
+    answers = []
+    with viewer.lock:
+        threads = [
+            threading.Thread(target=lambda: answers.append(live.read("one", frame((heads[0], 200, 120)))))
+            for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        while viewer.newest < 4:
+            time.sleep(0.001)
+    for thread in threads:
+        thread.join(10)
+    assert sorted("stale" in answer for answer in answers) == [False, True, True]
+
+
+def test_a_frame_larger_than_full_hd_is_refused(live):
+    from fer.picture import UnreadablePicture
+
+    with pytest.raises(UnreadablePicture, match="million pixels"):
+        live.read("one", np.zeros((1500, 2000, 3), np.uint8))
 
 
 def test_viewers_do_not_see_each_others_faces(live, clock, heads):

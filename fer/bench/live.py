@@ -60,7 +60,7 @@ def chromium_and_playwright() -> tuple[str, Callable]:
 def bench_live(arguments: argparse.Namespace, progress: Progress) -> dict:
     """One viewer, then two, then one on a slow line: frames a second and 95th percentile of the latency."""
     chromium, sync_playwright = chromium_and_playwright()
-    with tempfile.TemporaryDirectory() as folder, served_app() as (url, app), sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder, served_app(arguments.model) as (url, app), sync_playwright() as playwright:
         camera = Path(folder) / "camera.y4m"
         write_camera(camera)
         while b'"ready":true' not in wait_for(url + "/healthz", app):

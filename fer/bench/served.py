@@ -20,8 +20,8 @@ SAMPLE = Path(__file__).parent.parent / "samples" / "eileen-collins.jpg"
 
 
 @contextmanager
-def served_app() -> Iterator[tuple[str, subprocess.Popen]]:
-    """Run ``python app.py`` on a free port until the block ends; its address and process.
+def served_app(model: str | None = None) -> Iterator[tuple[str, subprocess.Popen]]:
+    """Run ``python app.py``, with the model folder `model` if given, on a free port until the block ends; its address and process.
 
     All files it makes, workspace and uploads, lie in the process's attribute `scratch`, a temporary folder.
 
@@ -30,6 +30,7 @@ def served_app() -> Iterator[tuple[str, subprocess.Popen]]:
     port = _free_port()
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, str(APP), "--host", "127.0.0.1", "--port", str(port), "--workspace", scratch]
+        command += ["--model", model] if model else []
         app = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "TMPDIR": scratch}
         )
@@ -39,7 +40,10 @@ def served_app() -> Iterator[tuple[str, subprocess.Popen]]:
             yield f"http://127.0.0.1:{port}", app
         finally:
             app.terminate()
-            app.wait(20)
+            try:
+                app.wait(20)
+            except subprocess.TimeoutExpired:
+                app.kill()
 
 
 def _free_port() -> int:

@@ -24,7 +24,7 @@ def bench_soak(arguments: argparse.Namespace, progress: Progress) -> dict:
     count = arguments.limit or FRAMES
     pictures = _frames()
     errors, settled = 0, 0
-    with served_app() as (url, app):
+    with served_app(arguments.model) as (url, app):
         while b'"ready":true' not in wait_for(url + "/healthz", app):
             time.sleep(0.1)
         config = json.loads(wait_for(url + "/config", app))

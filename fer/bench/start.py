@@ -17,7 +17,7 @@ def bench_start(arguments: argparse.Namespace, progress: Progress) -> dict:
     from gradio_client import Client, handle_file
 
     started = time.monotonic()
-    with served_app() as (url, app):
+    with served_app(arguments.model) as (url, app):
         page = time.monotonic() - started
         while not json.loads(wait_for(url + "/healthz", app))["ready"]:
             time.sleep(0.1)

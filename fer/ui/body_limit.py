@@ -26,7 +26,7 @@ class BodyLimit:
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if not declared.isdigit() or int(declared) > self.limit:
             return await self._refuse(scope, receive, send)
-        seen = 0
+        seen, started = 0, False
 
         async def counted() -> Message:
             nonlocal seen
@@ -38,14 +38,16 @@ class BodyLimit:
 
         async def unless_too_large(message: Message) -> None:
             # Frameworks turn an exception while reading a body into an answer of their own.
+            nonlocal started
             if seen <= self.limit:
+                started = True
                 await send(message)
 
         try:
             await self.app(scope, counted, unless_too_large)
         except _TooLarge:
             pass
-        if seen > self.limit:
+        if seen > self.limit and not started:
             await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:

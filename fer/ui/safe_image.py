@@ -50,7 +50,7 @@ def _upload(payload) -> Upload | None:
     """The picture in Gradio's `payload`; raises gr.Error for a path that was not uploaded."""
     if payload is None:
         return None
-    name = Path(payload.orig_name or payload.path or "picture").name
+    name = Path(payload.orig_name or payload.path or "").name or "The picture"
     if payload.url and payload.url.startswith("data:"):
         return Upload(name, payload.url)
     if not payload.path:
@@ -92,6 +92,9 @@ class _Recent:
             self._forget()
             self._kept.pop(path, None)
             self._kept[path] = (time.monotonic(), content)
+            timer = threading.Timer(KEPT_SECONDS + 0.1, self.expire)
+            timer.daemon = True
+            timer.start()
             while sum(len(one) for _, one in self._kept.values()) > KEPT_BYTES:
                 del self._kept[next(iter(self._kept))]
 
@@ -99,6 +102,11 @@ class _Recent:
         with self._lock:
             self._forget()
             return self._kept.get(path, (0.0, None))[1]
+
+    def expire(self) -> None:
+        """Let go of what is too old, though nobody asks."""
+        with self._lock:
+            self._forget()
 
     def _forget(self) -> None:
         limit = time.monotonic() - KEPT_SECONDS

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from fer.turns import Turns
+
 if TYPE_CHECKING:
     from gradio.components import Component
 
@@ -15,6 +17,8 @@ Right = Literal["public", "label", "train", "own"]
 
 class Services(Protocol):
     """Built once by ``app.py`` and handed to every tab's `build`."""
+
+    turns: Turns  # taken around everything that decodes a picture or runs a network
 
     def recognizer(self) -> "Recognizer":
         """The active model; waits while it is being loaded. Raises BundleError when it cannot be."""

@@ -8,7 +8,7 @@ const colour = (number) => colours[(number - 1) % colours.length];
 const $ = (selector) => element.querySelector(selector);
 const stage = $(".stage"), canvas = $(".picture"), boxes = $(".boxes"), faces = $(".faces"), status = $(".status");
 let current = 0; // number of the newest request: an older answer that comes late is dropped
-let shown = []; // the pictures read last: {name, image, picture (data URL), reading}
+let shown = []; // the pictures read last: {name, blob, image, reading}
 let chosen = 0; // which of them is on the stage
 
 const make = (tag, className, text) => {
@@ -22,6 +22,8 @@ const say = (text, error = false) => {
   if (status.textContent !== text) status.textContent = text;
   status.classList.toggle("error", error);
 };
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const within = (promise, ms) => Promise.race([promise, sleep(ms).then(() => null)]);
 const silent = "The app did not answer; check the connection and try again.";
 
 // "Happiness 97 %", or both candidates where the model is not sure.
@@ -52,15 +54,24 @@ const decode = async (source) => {
 async function ask(blob, name) {
   if (blob.size > max_upload) throw `${name} is larger than ${Math.round(max_upload / 1e6)} MB; make it smaller first.`;
   const picture = await dataUrl(blob);
-  const drawn = await decode(picture).catch(() => null); // browsers draw no TIFF
-  const answer = await server.read_picture({ name, picture, preview: !drawn });
-  if (!answer) throw silent;
-  if (answer.error) throw answer.error;
-  return { name, picture, image: drawn || (await decode(answer.preview)), reading: answer.reading };
+  const address = URL.createObjectURL(blob);
+  const drawn = await decode(address).catch(() => null); // browsers draw no TIFF
+  const request = async (preview) => {
+    const answer = await within(server.read_picture({ name, picture, preview }), 120000);
+    if (!answer) throw silent;
+    if (answer.error) throw answer.error;
+    return answer;
+  };
+  let answer = await request(!drawn);
+  // Some orientations that the server obeys are unknown to browsers; then the server's picture is shown.
+  const upright = drawn && drawn.naturalWidth * answer.reading.height === drawn.naturalHeight * answer.reading.width;
+  if (drawn && !upright) answer = await request(true);
+  if (upright) return { name, blob, image: drawn, reading: answer.reading };
+  URL.revokeObjectURL(address);
+  return { name, blob, image: await decode(answer.preview), reading: answer.reading };
 }
 
-async function read(files) {
-  const mine = ++current;
+async function read(files, mine = ++current) {
   stopLive();
   stage.classList.add("busy");
   const done = [], problems = [];
@@ -75,6 +86,7 @@ async function read(files) {
   }
   stage.classList.remove("busy");
   if (done.length) {
+    for (const { image } of shown) if (image.src.startsWith("blob:")) URL.revokeObjectURL(image.src);
     shown = done;
     show(0);
   }
@@ -154,7 +166,7 @@ function card(number) {
     list.append(row);
     return { name, row, fill, value };
   });
-  node.append(head, list, remarks);
+  node.append(head, list, remarks, ...explanation(node));
   node.fill = (face, source, scale) => {
     what.textContent = headline(face);
     for (const { name, row, fill, value } of rows) {
@@ -177,17 +189,25 @@ function card(number) {
 }
 
 function photoCard(face, at) {
-  const { image, reading, picture } = shown[chosen];
+  const { image, reading, blob } = shown[chosen];
   const node = card(at + 1);
   node.fill(face, image, (image.naturalWidth || image.width) / reading.width);
+  node.asked = async () => ({ picture: await dataUrl(blob), box: face.box, expression: face.expression });
+  return node;
+}
+
+// A button that asks what the network saw of the card's face, and the place where the answer is shown.
+// `node.asked` gives the picture, box and expression to ask about.
+function explanation(node) {
   const button = make("button", "button small", "What the network saw"), views = make("div", "views");
   button.type = "button";
   button.onclick = async () => {
     button.disabled = true;
-    const answer = await server.explain({ picture, box: face.box, expression: face.expression }).catch(() => null);
+    const question = await node.asked().catch(() => null);
+    const answer = question && (await within(server.explain(question).catch(() => null), 60000));
     button.disabled = false;
     if (!answer || answer.error) return say(answer?.error || silent, true);
-    const captions = { crop: "the crop it was given", map: `where it looked for ${titles[face.expression].toLowerCase()}` };
+    const captions = { crop: "the crop it was given", map: `where it looked for ${question.expression}` };
     views.replaceChildren(...Object.entries(captions).map(([key, caption]) => {
       const figure = make("figure"), view = make("img");
       view.src = answer[key];
@@ -195,16 +215,15 @@ function photoCard(face, at) {
       figure.append(view, make("figcaption", "", caption));
       return figure;
     }));
-    button.hidden = true;
+    button.focus();
   };
-  node.append(button, views);
-  return node;
+  return [button, views];
 }
 
 function choose(at) {
   [...boxes.children].forEach((node, index) => node.classList.toggle("chosen", index === at));
   [...faces.children].forEach((node, index) => node.classList.toggle("chosen", index === at));
-  faces.children[at].scrollIntoView({ block: "nearest", behavior: "smooth" });
+  faces.children[at].scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
 }
 
 // The boxes lie over the picture, wherever the layout has put it.
@@ -218,8 +237,8 @@ new ResizeObserver(place).observe(canvas);
 
 function take(list) {
   const files = [...list];
-  const video = files.find((file) => file.type.startsWith("video/"));
-  if (video) return playVideo(video);
+  const film = files.find((file) => file.type.startsWith("video/") || /\.(mp4|m4v|mov|webm|mkv|avi)$/i.test(file.name));
+  if (film) return playVideo(film);
   if (files.length) return read(files.map((file) => ({ blob: file, name: file.name || "pasted.png" })));
 }
 
@@ -227,9 +246,10 @@ $(".file").onchange = (event) => {
   take(event.target.files);
   event.target.value = ""; // so that the same file can be chosen again
 };
-stage.ondragover = (event) => { event.preventDefault(); stage.classList.add("over"); };
-stage.ondragleave = () => stage.classList.remove("over");
-stage.ondrop = (event) => {
+// Anywhere on the tab: a file dropped beside the stage would otherwise replace the page.
+element.ondragover = (event) => { event.preventDefault(); stage.classList.add("over"); };
+element.ondragleave = () => stage.classList.remove("over");
+element.ondrop = (event) => {
   event.preventDefault();
   stage.classList.remove("over");
   if (event.dataTransfer.files.length) take(event.dataTransfer.files);
@@ -253,14 +273,15 @@ $(".save-json").onclick = () => {
   download(JSON.stringify(readings.length > 1 ? readings : readings[0], null, 2), "application/json", ".json");
 };
 $(".save-csv").onclick = () => {
-  const quoted = (value) => (/[",\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : value);
+  const quoted = (value) => (/[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : value);
   // A cell that begins like a formula would be run by a spreadsheet.
-  const cell = (value) => quoted(typeof value === "string" && /^[=+\-@\t]/.test(value) ? `'${value}` : value);
+  const cell = (value) => quoted(typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : value);
   const names = expressions.map(([name]) => name);
-  const rows = [["image", "face", "left", "top", "right", "bottom", "expression", "confidence", ...names]];
+  const rows = [["image", "face", "left", "top", "right", "bottom", "score", "expression", "confidence", "unclear", ...names, "remarks"]];
   for (const { reading } of shown)
     for (const [at, face] of reading.faces.entries())
-      rows.push([reading.image, at + 1, ...face.box, face.expression, face.confidence, ...names.map((name) => face.scores[name])]);
+      rows.push([reading.image, at + 1, ...face.box, face.score, face.expression, face.confidence, face.unclear,
+        ...names.map((name) => face.scores[name]), face.remarks.map((remark) => remark.code).join(" ")]);
   download(rows.map((row) => row.map(cell).join(",")).join("\n") + "\n", "text/csv", ".csv");
 };
 $(".save-png").onclick = () => {
@@ -296,27 +317,26 @@ function drawBox(context, face, number, scale) {
 }
 
 $(".samples").replaceChildren(...samples.map((sample) => {
-  const item = thumb(`samples/${sample.file}`, sample.title, async () => {
-    try {
-      const answer = await fetch(`samples/${sample.file}`);
-      if (!answer.ok) throw new Error(answer.status);
-      await read([{ blob: await answer.blob(), name: sample.file }]);
-    } catch {
-      say("The sample could not be loaded; check the connection and try again.", true);
-    }
+  return thumb(`samples/${sample.file}`, sample.title, async () => {
+    const mine = ++current;
+    const answer = await fetch(`samples/${sample.file}`).catch(() => null);
+    const blob = answer?.ok ? await answer.blob().catch(() => null) : null;
+    if (mine !== current) return;
+    if (!blob) return say("The sample could not be loaded; check the connection and try again.", true);
+    read([{ blob, name: sample.file }], mine);
   });
-  item.firstChild.title = `${sample.title}. ${sample.author}, ${sample.year}. ${sample.licence}.`;
-  return item;
 }));
+$(".credits ul").replaceChildren(...samples.map((sample) =>
+  make("li", "", `${sample.title}: ${sample.author}, ${sample.year}. ${sample.licence}. From ${sample.source}.`)));
 
 // Until the model is in memory a reading waits; say so instead of seeming stuck.
 (async function warm() {
   const warming = "Warming up: the model is being loaded …";
   for (;;) {
     const health = await fetch("healthz").then((answer) => answer.json()).catch(() => null);
-    if (health?.error) return say(health.error, true);
+    if (health?.status === "error") return say(health.error, true);
     if (health?.ready) return status.textContent === warming && say("Ready.");
     if (!status.textContent) say(warming);
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await sleep(500);
   }
 })();

@@ -11,7 +11,8 @@ import base64
 import io
 import json
 import logging
-import os
+import math
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,7 @@ from fer.ui.services import Services
 
 if TYPE_CHECKING:
     from fer.live import LiveReader
+    from fer.predict import Recognizer
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +47,17 @@ def samples() -> list[dict]:
 def build(services: Services) -> None:
     """Add the tab's content to the current `gr.Blocks`, and register ``/predict``."""
 
+    making = threading.Lock()
+
     @cache
-    def live() -> LiveReader:
+    def made() -> LiveReader:
         from fer.live import LiveReader
 
-        return LiveReader(services.recognizer, slots=os.cpu_count() or 1)
+        return LiveReader(services.recognizer, services.turns)
+
+    def live() -> LiveReader:
+        with making:  # two first callers would each get a reader of their own
+            return made()
 
     def read_picture(payload: dict) -> dict:
         """{name, picture: data URL, preview: bool} -> {reading, preview?}."""
@@ -95,7 +103,9 @@ def _predict(services: Services, upload: Upload | None) -> dict:
     from fer.bundle import BundleError
 
     try:
-        return services.recognizer().read(upload.content).as_dict(upload.name)
+        recognizer = services.recognizer()
+        with services.turns.turn():
+            return recognizer.read(upload.content).as_dict(upload.name)
     except (UnreadablePicture, BundleError) as error:
         raise gr.Error(_named(str(error), upload.name)) from error
     except Exception as error:
@@ -123,24 +133,32 @@ def _answer(payload: object, work: Callable[[str], dict]) -> dict:
 
 
 def _read_picture(services: Services, payload: dict, picture: str) -> dict:
-    answer = {"reading": services.recognizer().read(picture).as_dict(str(payload.get("name", "picture")))}
-    return {**answer, "preview": _preview(picture)} if payload.get("preview") else answer
+    recognizer = services.recognizer()
+    with services.turns.turn():
+        answer = {"reading": recognizer.read(picture).as_dict(str(payload.get("name", "picture")))}
+        return {**answer, "preview": _preview(picture)} if payload.get("preview") else answer
 
 
 def _read_frame(live: LiveReader, payload: dict, picture: str) -> dict:
-    try:
-        smoothing = min(max(float(payload.get("smoothing", 0.3)), 0.0), 5.0)
-    except (TypeError, ValueError):
-        smoothing = 0.3
-    return live.read(str(payload.get("viewer", ""))[:64], picture, smoothing)
+    smoothing = min(max(_number(payload.get("smoothing"), 0.3), 0.0), 5.0)
+    scale = min(max(_number(payload.get("scale"), 1.0), 1.0), 16.0)
+    return live.read(str(payload.get("viewer", ""))[:64], picture, smoothing, scale)
+
+
+def _number(value: object, otherwise: float) -> float:
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else otherwise
 
 
 def _explain(services: Services, payload: dict, picture: str) -> dict:
     """The crop the network is given for the face nearest to `box`, and where it looked for `expression`."""
+    recognizer = services.recognizer()
+    with services.turns.turn():
+        return _explained(recognizer, payload, open_picture(picture))
+
+
+def _explained(recognizer: Recognizer, payload: dict, image: Image.Image) -> dict:
     from fer.activation import activation_map, overlaid
 
-    recognizer = services.recognizer()
-    image = open_picture(picture)
     faces = recognizer.detector.find(image)
     expression = payload.get("expression")
     try:
@@ -158,6 +176,7 @@ def _explain(services: Services, payload: dict, picture: str) -> dict:
 
 def _named(sentence: str, name: str) -> str:
     """`sentence` about the picture called `name`: bytes and data URLs come without one."""
+    name = name or "The picture"
     return sentence.replace("The picture", name, 1) if sentence.startswith("The picture") else sentence
 
 
