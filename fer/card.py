@@ -58,7 +58,7 @@ def _training(provenance: dict) -> list[str]:
         f"    {provenance['command']}",
         "All settings:",
         "```json\n" + json.dumps(provenance["config"], indent=1) + "\n```",
-        f"The weights of epoch {provenance['selected_epoch']} are kept, the most accurate on the validation split.",
+        _kept(provenance),
         _epochs(provenance["epochs"]),
     ]
 
@@ -93,6 +93,13 @@ def _figures(report: dict) -> str:
     for name, one in report["per_class"].items():
         lines.append(f"| {title(name)} | {one['precision']:.3f} | {one['recall']:.3f} | {one['f1']:.3f} | {one['n']} |")
     return "\n".join(lines)
+
+
+def _kept(provenance: dict) -> str:
+    if "candidates" not in provenance:
+        return f"The weights of epoch {provenance['selected_epoch']} are kept, the most accurate on the validation split."
+    measured = ", ".join(f"{name} {accuracy:.4f}" for name, accuracy in provenance["candidates"].items())
+    return f"Kept: {provenance['kept']}, the most accurate on the validation split ({measured})."
 
 
 def _epochs(epochs: list[dict]) -> str:

@@ -194,8 +194,8 @@ def train_one_step(config: TrainConfig, learner: Learner, faces: FaceSet, step: 
 def train(config: TrainConfig, root: Path, progress=iter) -> ModelBundle:
     """Train as `config` says in the run folder `root`, going on from its checkpoint if there is one.
 
-    After every epoch the averaged weights are measured on the validation split, and those of the
-    most accurate epoch are kept. `progress` wraps the iterator over steps (tqdm, say).
+    After every epoch the averaged weights are measured on the validation split; see `_finish_run` for
+    which are kept. `progress` wraps the iterator over steps (tqdm, say).
     Returns the bundle, which is also in ``root/bundle``. Raises DataError, WeightsError or ValueError
     before anything is written when the data or the settings cannot work.
     """
@@ -348,24 +348,42 @@ def _save_checkpoint(paths: RunPaths, learner: Learner, state: Progress) -> None
 def _finish_run(
     config: TrainConfig, paths: RunPaths, learner: Learner, held_out: FaceSet, state: Progress
 ) -> ModelBundle:
-    """The best weights with their temperature as a bundle, its report on validation, and the curves."""
+    """The kept weights with their temperature as a bundle, its report on validation, and the curves.
+
+    Kept are the weights of the best epoch, those of the last, or the mean of the two (a model soup, Wortsman
+    et al. 2022, arXiv:2203.05482): whichever is most accurate on the validation split.
+    """
     from fer.plots import draw_curves
 
     network = build(config.arch, len(held_out.classes))
-    network.load_state_dict(learner.best)
-    logits = evaluate.read_logits(network, config.preprocess, held_out)
+    last = {key: value.clone() for key, value in learner.average.module.state_dict().items()}
+    candidates = {
+        f"epoch {state.best['epoch']}": learner.best,
+        f"epoch {config.epochs}": last,
+        f"mean of epochs {state.best['epoch']} and {config.epochs}": _mean(learner.best, last),
+    }
+    measured = {}
+    for name, weights in candidates.items():
+        network.load_state_dict(weights)
+        measured[name] = evaluate.read_logits(network, config.preprocess, held_out)
+    accuracy = {name: float((logits.argmax(axis=1) == held_out.labels).mean()) for name, logits in measured.items()}
+    kept = max(accuracy, key=accuracy.get)
+    log.info("kept %s: %s", kept, json.dumps(accuracy))
+    network.load_state_dict(candidates[kept])
+    logits = measured[kept]
     temperature = round(evaluate.fit_temperature(logits, held_out.labels), 4)
     epochs = [json.loads(line) for line in paths.metrics.read_text(encoding="utf-8").splitlines()]
     provenance = {
         "command": json.loads(paths.config.read_text(encoding="utf-8"))["command"],
         "config": {**asdict(config), "data": _shown(config.data), "init": _shown(config.init)},
         "started_from": bundles.origin(config.init),
-        "selected_epoch": state.best["epoch"],
+        "kept": kept,
+        "candidates": accuracy,
         "epochs": epochs,
         "torch": torch.__version__,
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
     }
-    version = f"{config.arch}-{held_out.name}-{config.size}px-{_fingerprint(learner.best)}"
+    version = f"{config.arch}-{held_out.name}-{config.size}px-{_fingerprint(candidates[kept])}"
     result = ModelBundle(
         version, config.arch, held_out.classes, config.preprocess, network.eval(), temperature, provenance
     )
@@ -374,6 +392,11 @@ def _finish_run(
     replace_json(paths.report, asdict(report))
     draw_curves(epochs, paths.curves)
     return result
+
+
+def _mean(one: dict[str, Tensor], other: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Half of each; counters, which are whole numbers, from the first."""
+    return {key: (one[key] + other[key]) / 2 if one[key].is_floating_point() else one[key] for key in one}
 
 
 def _fingerprint(tensors: dict[str, Tensor]) -> str:

@@ -49,7 +49,7 @@ def test_the_card_says_what_the_model_is_and_how_it_was_trained(shipped, report)
     assert card.startswith(f"# {shipped.version}\n")
     assert "Faces from somewhere." in card and LIMITS.strip() in card
     assert provenance["command"] in card and provenance["date"] in card
-    assert f"epoch {provenance['selected_epoch']} are kept" in card
+    assert f"Kept: {provenance['kept']}" in card
     settings = json.loads(re.findall(r"```json\n(.*?)```", card, re.DOTALL)[-1])
     assert settings == provenance["config"]
     for line in provenance["epochs"]:

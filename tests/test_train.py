@@ -102,12 +102,14 @@ def test_the_report_of_a_run_is_that_of_its_bundle(finished, face_folder):
     assert written["nll"] == pytest.approx(report.nll, abs=1e-5)
 
 
-def test_the_most_accurate_epoch_is_kept(face_folder, tmp_path):
+def test_the_most_accurate_of_best_last_and_their_mean_is_kept(face_folder, tmp_path):
     config = tiny(face_folder, epochs=4, learning_rate=0.01, average=0.5)
     bundle = train.train(config, tmp_path)
     accuracies = [line["val_accuracy"] for line in metrics_of(tmp_path)]
-    assert bundle.provenance["selected_epoch"] == accuracies.index(max(accuracies)) + 1
-    assert json.loads(RunPaths(tmp_path).report.read_text())["accuracy"] == max(accuracies)
+    candidates, best = bundle.provenance["candidates"], accuracies.index(max(accuracies)) + 1
+    assert candidates[f"epoch {best}"] == max(accuracies) and candidates["epoch 4"] == accuracies[-1]
+    assert candidates[bundle.provenance["kept"]] == max(candidates.values())
+    assert json.loads(RunPaths(tmp_path).report.read_text())["accuracy"] == max(candidates.values())
     assert bundle.provenance["epochs"] == metrics_of(tmp_path)
 
 

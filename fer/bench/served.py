@@ -20,14 +20,14 @@ SAMPLE = Path(__file__).parent.parent / "samples" / "eileen-collins.jpg"
 
 
 @contextmanager
-def served_app(model: str | None = None) -> Iterator[tuple[str, subprocess.Popen]]:
-    """Run ``python app.py``, with the model folder `model` if given, on a free port until the block ends; its address and process.
+def served_app(model: str | None = None, port: int | None = None) -> Iterator[tuple[str, subprocess.Popen]]:
+    """Run ``python app.py``, with the model folder `model` if given, on `port` or a free one until the block ends; its address and process.
 
     All files it makes, workspace and uploads, lie in the process's attribute `scratch`, a temporary folder.
 
     Raises OSError, in one sentence, when the page does not answer.
     """
-    port = _free_port()
+    port = port or _free_port()
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, str(APP), "--host", "127.0.0.1", "--port", str(port), "--workspace", scratch]
         command += ["--model", model] if model else []

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from fer.bench.served import served_app
+
 pytestmark = pytest.mark.browser
 
 
@@ -148,6 +150,74 @@ def test_a_video_file_is_played_without_being_uploaded(page, tmp_path: Path):
     expect(page.locator(".face .what")).to_contain_text("Happiness")
     expect(page.get_by_label("Position")).to_be_visible()
     assert uploads == []
+
+
+def test_the_camera_takes_over_from_a_film_and_a_second_press_while_opening_does_nothing(page, tmp_path: Path):
+    film = tmp_path / "film.webm"
+    film.write_bytes(base64.b64decode(page.evaluate(RECORD).partition(",")[2]))
+    page.locator("#try input[type=file]").set_input_files(film)
+    expect(page.locator(".face")).to_have_count(1)
+    start(page)
+    expect(page.get_by_role("button", name="Stop the camera")).to_be_visible()
+    expect(page.locator(".meter")).to_contain_text("frames/s")
+    page.get_by_role("button", name="Stop the camera").click()
+    page.evaluate("for (let i = 0; i < 3; i++) document.querySelector('.camera').click()")
+    expect(page.locator(".meter")).to_contain_text("frames/s")
+    page.get_by_role("button", name="Stop the camera").click()
+    expect(page.locator(".status")).to_have_text("The camera is off.")
+    assert page.problems == []
+
+
+def test_a_photo_chosen_while_the_browser_still_asks_for_the_camera_stays(open_page):
+    slow = """(() => { const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = async (w) => {
+          await new Promise((resolve) => { window.grant = resolve; });
+          return (window.stream = await open(w)); }; })()"""
+    page = open_page(init=slow)
+    start(page)
+    page.get_by_role("button", name="Grace Hopper").click()
+    expect(page.locator(".status")).to_contain_text("grace-hopper.jpg: 1 face")
+    page.evaluate("window.grant()")
+    page.wait_for_function("window.stream && window.stream.getVideoTracks()[0].readyState === 'ended'")
+    expect(page.locator(".status")).to_contain_text("grace-hopper.jpg: 1 face")
+
+
+def test_after_a_camera_was_unplugged_another_choice_is_not_overtaken_by_it(open_page):
+    keep = """(() => { const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = async (w) => (window.stream = await open(w)); })()"""
+    page = open_page(init=keep)
+    start(page)
+    expect(page.locator(".face")).to_have_count(1)
+    page.evaluate("window.stream.getVideoTracks()[0].dispatchEvent(new Event('ended'))")
+    page.get_by_role("button", name="Grace Hopper").click()
+    expect(page.locator(".status")).to_contain_text("grace-hopper.jpg: 1 face")
+    page.evaluate("navigator.mediaDevices.dispatchEvent(new Event('devicechange'))")
+    page.wait_for_timeout(1000)
+    expect(page.get_by_role("button", name="Use the camera")).to_be_visible()
+
+
+def test_a_live_face_shows_what_the_network_saw(page):
+    start(page)
+    expect(page.locator(".face")).to_have_count(1)
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="What the network saw").click()
+    expect(page.locator(".views img")).to_have_count(2)
+
+
+def test_an_app_that_is_restarted_is_found_again(open_page):
+    """A server of its own is stopped under the open page and started again at the same address."""
+    with served_app() as (address, process):
+        page = open_page(address=address)
+        start(page)
+        expect(page.locator(".face")).to_have_count(1, timeout=40_000)
+        process.kill()
+        process.wait()
+        expect(page.locator(".status.error")).to_contain_text("trying again")
+        with served_app(port=int(address.rpartition(":")[2])):
+            expect(page.locator(".status")).to_have_text("Going on.", timeout=60_000)
+            expect(page.locator(".face")).to_have_count(1)
+            page.get_by_role("button", name="Grace Hopper").click()
+            expect(page.locator(".status")).to_contain_text("grace-hopper.jpg: 1 face")
 
 
 def test_a_film_that_the_browser_cannot_play_gets_one_sentence(page, tmp_path: Path):
