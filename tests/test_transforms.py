@@ -18,22 +18,37 @@ from fer.transforms import Preprocess
 GREY_MEAN, GREY_STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
-def bicubic(distance: np.ndarray) -> np.ndarray:
-    """Keys' kernel with a = -0.5 (IEEE ASSP 1981)."""
+def bicubic(distance: np.ndarray, a: float) -> np.ndarray:
+    """Keys' kernel (IEEE ASSP 1981)."""
     d = np.abs(distance)
-    near = 1.5 * d**3 - 2.5 * d**2 + 1
-    far = -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2
+    near = (a + 2) * d**3 - (a + 3) * d**2 + 1
+    far = a * (d**3 - 5 * d**2 + 8 * d - 4)
     return np.where(d < 1, near, np.where(d < 2, far, 0.0))
 
 
-def resized(grey: np.ndarray, size: int) -> np.ndarray:
-    """The square `grey` (H, H) as 0..255 (size, size); rounded to whole greys after each direction."""
+def shrunk(grey: np.ndarray, size: int) -> np.ndarray:
+    """The square `grey` (H, H) as 0..255 (size, size), a = -1/2; rounded to whole greys after each direction."""
     scale = grey.shape[0] / size
     centres = (np.arange(size) + 0.5) * scale
-    weights = bicubic((np.arange(grey.shape[0]) + 0.5 - centres[:, None]) / max(scale, 1.0))
+    weights = bicubic((np.arange(grey.shape[0]) + 0.5 - centres[:, None]) / scale, -0.5)
     weights /= weights.sum(axis=1, keepdims=True)
     across = np.clip(np.floor(grey @ weights.T + 0.5), 0, 255)
     return np.clip(np.floor(weights @ across + 0.5), 0, 255)
+
+
+def enlarged(grey: np.ndarray, size: int) -> np.ndarray:
+    """The square `grey` (H, H) as 0..255 (size, size), a = -1; border pixels repeat, fractions are cut off."""
+    side = grey.shape[0]
+    centres = (np.arange(size) + 0.5) * side / size
+    around = np.arange(-2, side + 2)
+    full = bicubic(around + 0.5 - centres[:, None], -1.0)
+    weights = np.zeros((size, side))
+    np.add.at(weights, (slice(None), np.clip(around, 0, side - 1)), full)
+    return np.clip(np.floor(weights @ grey @ weights.T + 1e-6), 0, 255)
+
+
+def resized(grey: np.ndarray, size: int) -> np.ndarray:
+    return enlarged(grey, size) if grey.shape[0] < size else shrunk(grey, size)
 
 
 def reference(rgb: np.ndarray, size: int) -> np.ndarray:
