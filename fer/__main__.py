@@ -97,8 +97,9 @@ def _in_words(answer: dict) -> str:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    from fer.config import TrainConfig
     from fer.flags import from_flags
-    from fer.train import TrainConfig, train
+    from fer.train import train
 
     if not arguments.data:
         raise UsageError("--data is missing; say what to train on, such as --data ferplus:FOLDER")
@@ -222,8 +223,8 @@ def _progress(items: Iterable, unit: str, shown: bool) -> Iterable:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from fer.config import TrainConfig
     from fer.flags import add_flags
-    from fer.train import TrainConfig
 
     parser = argparse.ArgumentParser(prog="python -m fer", description="Facial expressions: read, train, evaluate.")
     commands = parser.add_subparsers(dest="command", required=True)

@@ -11,11 +11,10 @@ import json
 import logging
 import math
 import os
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -27,63 +26,15 @@ from torch.optim.swa_utils import AveragedModel
 
 from fer import bundle as bundles
 from fer import datasets, evaluate
-from fer.augment import Augment
 from fer.bundle import ModelBundle
+from fer.config import TrainConfig, command, read_config, shown
 from fer.datasets import DataError, FaceSet
 from fer.faces import Face
 from fer.files import replace_file, replace_json, replace_text
-from fer.flags import option
 from fer.model import build, forward_logits, initialise, parameter_groups
 from fer.runs import RunPaths
-from fer.transforms import Preprocess
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """One run. With the data it decides the weights; it is saved beside them as JSON."""
-
-    data: str = option("", "data set as KIND:PATH, with train and val splits")
-    arch: str = option("mobilenet_v2", "network")
-    init: str = option("imagenet", "starting weights: imagenet (torchvision downloads them), none, or a .safetensors file")
-    epochs: int = option(14, "passes over the training split")
-    batch: int = option(96, "faces a step")
-    learning_rate: float = option(1.5e-3, "peak step size of AdamW (arXiv:1711.05101)")
-    warmup: float = option(0.5, "epochs over which the step size rises from 0; it then falls as a half cosine")
-    weight_decay: float = option(0.02, "AdamW's decay, not applied to biases and batch norms")
-    dropout: float = option(0.3, "share of the features hidden from the last layer")
-    average: float = option(0.999, "decay per step of the running average of the weights, which is what is kept")
-    size: int = option(96, "side of the network's input, pixels")
-    rotate: float = option(12.0, "random turn, ± degrees")
-    scale: float = option(0.15, "random zoom, ± fraction")
-    shift: float = option(0.10, "random shift, ± fraction of the crop's side")
-    light: float = option(0.3, "random contrast and brightness, ± factor")
-    erase: float = option(0.25, "probability that a rectangle of the face is hidden (arXiv:1708.04896)")
-    limit: int = option(0, "use at most this many faces of each split, to try things out; 0 is all")
-    seed: int = option(0, "of every random draw")
-    save_seconds: int = option(60, "between two checkpoints")
-
-    def __post_init__(self) -> None:
-        # Batch norms need two faces to have a spread.
-        if self.epochs < 1 or self.batch < 2 or self.learning_rate <= 0 or self.limit < 0:
-            raise ValueError(
-                f"epochs must be ≥ 1, batch ≥ 2, learning_rate > 0 and limit ≥ 0; got {self.epochs}, {self.batch}, "
-                f"{self.learning_rate}, {self.limit}"
-            )
-        if min(self.seed, self.rotate, self.scale, self.shift, self.light, self.weight_decay) < 0:
-            raise ValueError("seed, rotate, scale, shift, light and weight_decay must be ≥ 0")
-        if not (0 <= self.average < 1 and 0 <= self.dropout < 1 and 0 <= self.erase <= 1):
-            raise ValueError("average and dropout must be ≥ 0 and below 1, erase 0 to 1")
-        Preprocess(size=self.size)  # raises ValueError for a size that cannot work
-
-    @property
-    def preprocess(self) -> Preprocess:
-        return Preprocess(size=self.size)
-
-    @property
-    def augment(self) -> Augment:
-        return Augment(self.rotate, self.scale, self.shift, self.light, self.erase)
 
 
 @dataclass
@@ -161,11 +112,11 @@ def draw_batch(config: TrainConfig, faces: FaceSet, step: int) -> tuple[Tensor, 
 def _draw_face(config: TrainConfig, faces: FaceSet, index: int, epoch: int) -> Tensor:
     random = np.random.default_rng([config.seed, epoch, index])
     image = faces.image(index)
-    crop = config.preprocess.crop(image, Face.whole(image))
-    if config.preprocess.grayscale:
+    crop = config.preprocess().crop(image, Face.whole(image))
+    if config.preprocess().grayscale:
         crop = crop.convert("L")  # the tail would do it later; a third of the numbers to augment
-    view = config.augment.crop(crop, config.size, random)
-    return config.augment.erased(config.preprocess.to_tensor(view), random)
+    view = config.augment().crop(crop, config.size, random)
+    return config.augment().erased(config.preprocess().to_tensor(view), random)
 
 
 def steps_per_epoch(config: TrainConfig, faces: FaceSet) -> int:
@@ -289,16 +240,6 @@ def _resume(paths: RunPaths, config: TrainConfig, learner: Learner) -> Progress:
     return progress
 
 
-def read_config(paths: RunPaths) -> TrainConfig:
-    """The settings of the run in `paths`. Raises ValueError when the folder holds no run."""
-    try:
-        values = json.loads(paths.config.read_text(encoding="utf-8"))
-        values.pop("command", None)
-        return TrainConfig(**values)
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{paths.root} is not the folder of a training run ({error})") from error
-
-
 def _forget_later_metrics(paths: RunPaths, step: int) -> None:
     """Drop the lines written after the checkpoint that the run goes on from: they will be written again."""
     lines = paths.metrics.read_text(encoding="utf-8").splitlines() if paths.metrics.is_file() else []
@@ -319,7 +260,7 @@ def _finish_epoch(
     """Measure the averaged weights, write the metrics line, keep the weights if they are the best."""
     network = learner.average.module
     report = evaluate.report(
-        evaluate.read_logits(network, config.preprocess, held_out), held_out, model=f"epoch {epoch}", temperature=1.0
+        evaluate.read_logits(network, config.preprocess(), held_out), held_out, model=f"epoch {epoch}", temperature=1.0
     )
     line = {
         "epoch": epoch,
@@ -365,7 +306,7 @@ def _finish_run(
     measured = {}
     for name, weights in candidates.items():
         network.load_state_dict(weights)
-        measured[name] = evaluate.read_logits(network, config.preprocess, held_out)
+        measured[name] = evaluate.read_logits(network, config.preprocess(), held_out)
     accuracy = {name: float((logits.argmax(axis=1) == held_out.labels).mean()) for name, logits in measured.items()}
     kept = max(accuracy, key=accuracy.get)
     log.info("kept %s: %s", kept, json.dumps(accuracy))
@@ -375,7 +316,7 @@ def _finish_run(
     epochs = [json.loads(line) for line in paths.metrics.read_text(encoding="utf-8").splitlines()]
     provenance = {
         "command": json.loads(paths.config.read_text(encoding="utf-8"))["command"],
-        "config": {**asdict(config), "data": _shown(config.data), "init": _shown(config.init)},
+        "config": {**asdict(config), "data": shown(config.data), "init": shown(config.init)},
         "started_from": bundles.origin(config.init),
         "kept": kept,
         "candidates": accuracy,
@@ -385,7 +326,7 @@ def _finish_run(
     }
     version = f"{config.arch}-{held_out.name}-{config.size}px-{_fingerprint(candidates[kept])}"
     result = ModelBundle(
-        version, config.arch, held_out.classes, config.preprocess, network.eval(), temperature, provenance
+        version, config.arch, held_out.classes, config.preprocess(), network.eval(), temperature, provenance
     )
     report = evaluate.report(logits, held_out, model=version, temperature=temperature)
     bundles.save(result, paths.bundle)
@@ -410,21 +351,6 @@ def _fingerprint(tensors: dict[str, Tensor]) -> str:
 def _write_status(paths: RunPaths, state: str, step: int, steps: int) -> None:
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     replace_json(paths.status, {"state": state, "pid": os.getpid(), "step": step, "steps": steps, "heartbeat": now})
-
-
-def command(config: TrainConfig, root: Path) -> str:
-    """The command line of a run: the settings that are not the defaults, folders reduced to their last name."""
-    changed = [one for one in fields(config) if getattr(config, one.name) != one.default]
-    words = [f"--{one.name.replace('_', '-')} {shlex.quote(_shown(str(getattr(config, one.name))))}" for one in changed]
-    return " ".join(["python -m fer train", *words, "--out", shlex.quote(root.name)])
-
-
-def _shown(word: str) -> str:
-    """`word` without the folders that lead to it: where a file lies on somebody's disk is nobody's business."""
-    kind, colon, path = word.partition(":")
-    if kind not in datasets.READERS:
-        kind, colon, path = "", "", word
-    return kind + colon + Path(path).name if "/" in path or "\\" in path else word
 
 
 def main(arguments: list[str] | None = None) -> int:
