@@ -196,7 +196,7 @@ def launch(services: Services, block: bool = True) -> tuple["gr.Blocks", str]:
         run_history=False,
         enable_monitoring=False,
         ssr_mode=False,
-        footer_links=["api", "settings"],
+        footer_links=["api"],
         theme=theme,
         css=STYLE,
         prevent_thread_lock=not block,
@@ -231,7 +231,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         launch(Services(settings))
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
+        taken = f"port {settings.port} is in use; choose another with --port" if "empty port" in str(error) else str(error)
+        print(f"error: {taken}", file=sys.stderr)
         return 1
     finally:
         shutil.rmtree(uploads, ignore_errors=True)

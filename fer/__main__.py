@@ -53,12 +53,12 @@ def _predict(arguments: argparse.Namespace) -> int:
     from fer.picture import UnreadablePicture
 
     failed = 0
-    for path in _progress(pictures, "picture", shown=len(pictures) > 1):
+    for path in _progress(pictures, "picture", shown=len(pictures) > 1 and not arguments.json):
         try:
             answer = recognizer.read(path).as_dict(path.name)
         except UnreadablePicture as error:
             failed += 1
-            print(f"error: {error}", file=sys.stderr)
+            tqdm.write(f"error: {error}", file=sys.stderr)
             answer = {"image": path.name, "error": str(error)}
         if arguments.json:
             print(json.dumps(answer), flush=True)
@@ -87,8 +87,10 @@ def _in_words(answer: dict) -> str:
         left, top, right, bottom = (round(value) for value in face["box"])
         others = sorted(face["scores"].items(), key=lambda item: -item[1])[1:3]
         rest = ", ".join(f"{name} {score:.0%}" for name, score in others)
+        doubts = ["unclear"] * face["unclear"] + [remark["code"] for remark in face["remarks"]]
         lines.append(
             f"  {face['expression']} {face['confidence']:.0%} ({rest}) at x {left}–{right}, y {top}–{bottom}"
+            + (f": {', '.join(doubts)}" if doubts else "")
         )
     return "\n".join(lines)
 
@@ -240,7 +242,9 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("evaluate", help="accuracy, F1, confusion and calibration on labelled faces")
     evaluate.add_argument("--data", required=True, metavar="KIND:PATH", help="such as ferplus:FOLDER or folder:FOLDER")
-    evaluate.add_argument("--split", default="test", choices=("train", "val", "test", "all"))
+    evaluate.add_argument(
+        "--split", default="test", choices=("train", "val", "test", "all"), help="which faces (default: test)"
+    )
     evaluate.add_argument("--classes", metavar="8|7|NAME,…", help="limit the protocol to these (default: all eight)")
     evaluate.add_argument("--out", metavar="DIR", help="also write report-SPLIT.json and report-SPLIT.png here")
     evaluate.set_defaults(run=_evaluate)
@@ -250,7 +254,12 @@ def _parser() -> argparse.ArgumentParser:
     card.set_defaults(run=_card)
 
     bench = commands.add_parser("bench", help="the figures of the README")
-    bench.add_argument("what", choices=("crop", "live", "soak", "start"))
+    bench.add_argument(
+        "what",
+        choices=("crop", "live", "soak", "start"),
+        help="crop: faces through the detector against faces fed directly; live: frame rate and latency in a browser; "
+        "soak: ten thousand frames, does the app grow; start: seconds to the page, memory",
+    )
     bench.add_argument("--data", metavar="KIND:PATH", help="for crop: the data set whose validation faces are used")
     bench.add_argument("--limit", type=int, default=0, help="for crop and soak: this many faces or frames; 0 is all")
     bench.set_defaults(run=_bench)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class TrainConfig:
     """One run. With the data it decides the weights; it is saved beside them as JSON."""
 
-    data: str = option("", "data set as KIND:PATH, with train and val splits")
-    arch: str = option("mobilenet_v2", "network")
+    data: str = option("", "data set as KIND:PATH, with train and val splits; required")
+    arch: str = option("mobilenet_v2", "network; mobilenet_v2 is the only one so far")
     init: str = option("imagenet", "starting weights: imagenet (torchvision downloads them), none, or a .safetensors file")
     epochs: int = option(14, "passes over the training split")
     batch: int = option(96, "faces a step")

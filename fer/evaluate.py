@@ -79,19 +79,24 @@ class Report:
         lines = [
             f"{self.model} on {self.data} {self.split}: {self.n} faces ({self.protocol})",
             f"accuracy {self.accuracy:.4f} [{self.accuracy_interval[0]:.3f}, {self.accuracy_interval[1]:.3f}]",
-            f"macro-F1 {self.macro_f1:.4f} [{low:.3f}, {high:.3f}], over classes with ≥ {ENOUGH} faces "
-            f"{self.macro_f1_50:.4f} [{self.macro_f1_50_interval[0]:.3f}, {self.macro_f1_50_interval[1]:.3f}]",
+            f"macro-F1 {self.macro_f1:.4f} [{low:.3f}, {high:.3f}], " + self._large_classes(),
             f"ECE {self.ece:.4f} (without temperature {self.ece_uncalibrated:.4f}), NLL {self.nll:.4f}",
         ]
         if self.dedup:
             lines.append(
                 f"without near copies of training faces: {self.dedup.n} faces, accuracy {self.dedup.accuracy:.4f}, "
-                f"macro-F1 over the same classes {self.dedup.macro_f1_50:.4f}"
+                f"macro-F1 {self.dedup.macro_f1:.4f}, over the same large classes {self.dedup.macro_f1_50:.4f}"
             )
         lines.append(f"{'':12}{'precision':>10}{'recall':>8}{'F1':>7}{'n':>6}")
         for name, one in self.per_class.items():
             lines.append(f"{name:12}{one.precision:10.3f}{one.recall:8.3f}{one.f1:7.3f}{one.n:6d}")
         return "\n".join(lines)
+
+    def _large_classes(self) -> str:
+        if max(one.n for one in self.per_class.values()) < ENOUGH:
+            return f"no class has {ENOUGH} faces"
+        low, high = self.macro_f1_50_interval
+        return f"over classes with ≥ {ENOUGH} faces {self.macro_f1_50:.4f} [{low:.3f}, {high:.3f}]"
 
 
 def read_logits(network: nn.Module, preprocess: Preprocess, faces: FaceSet, progress=iter) -> np.ndarray:

@@ -78,7 +78,7 @@ def _imagenet() -> dict[str, Tensor]:
     except OSError as error:
         raise WeightsError(
             "torchvision could not download its ImageNet weights; connect to the internet "
-            "or give a local file with --init FILE.safetensors"
+            "or start from a local file, such as --init fer/weights/model.safetensors"
         ) from error
 
 

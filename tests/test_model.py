@@ -143,6 +143,6 @@ def test_a_file_that_is_not_there_or_not_safetensors_is_named(tmp_path, content)
 def test_without_the_internet_the_imagenet_weights_get_a_sentence(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # the port that discards
-    with pytest.raises(WeightsError, match="--init FILE.safetensors") as caught:
+    with pytest.raises(WeightsError, match="--init fer/weights/model.safetensors") as caught:
         initialise(build("mobilenet_v2", 8), "imagenet")
     assert "\n" not in str(caught.value)

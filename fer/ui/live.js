@@ -253,7 +253,7 @@ function paint(answer, cards, picture) {
     node.fill(face, grabbed, 1);
     if (!node.isConnected) faces.append(node);
   }
-  for (const face of answer.faces) drawBox(context, face, face.id, 1);
+  for (const face of answer.faces) drawBox(context, face, face.id, 1, answer.faces.length > 4);
 }
 
 cameraButton.onclick = () => {
@@ -291,6 +291,8 @@ pauseButton.onclick = () => {
   if (live.paused) video.pause();
   else video.play().catch(() => say("The video could not go on; choose it again.", true));
   pauseButton.textContent = live.paused ? "Go on" : "Pause";
+  meter.textContent = "";
+  say(live.paused ? "Paused; no frames are sent." : "Going on.");
 };
 // Phones pause a video when the page is left, and do not start it again.
 document.addEventListener("visibilitychange", () => {

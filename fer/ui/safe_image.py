@@ -38,7 +38,7 @@ def safe_image(**settings: object) -> gr.Image:
     async def refuse_addresses(url_or_file_path: str | Path | None) -> str | None:
         # The server fetches nothing on a caller's behalf.
         if str(url_or_file_path).lower().startswith(("http:", "https:")):
-            raise gr.Error("Send the picture itself, not its address; nothing is fetched from the network.")
+            raise gr.Error("Send the picture itself, not its address; nothing is fetched from the network.", print_exception=False)
         return await move(url_or_file_path)
 
     image.async_move_resource_to_block_cache = refuse_addresses
@@ -54,7 +54,7 @@ def _upload(payload) -> Upload | None:
     if payload.url and payload.url.startswith("data:"):
         return Upload(name, payload.url)
     if not payload.path:
-        raise gr.Error("No picture was sent; choose a file.")
+        raise gr.Error("No picture was sent; choose a file.", print_exception=False)
     return Upload(name, _take(Path(payload.path)))
 
 
@@ -63,13 +63,13 @@ def _take(path: Path) -> bytes:
     folder = Path(get_upload_folder()).resolve()
     resolved = path.resolve()
     if folder not in resolved.parents:
-        raise gr.Error("Only pictures that were uploaded can be read; upload the file.")
+        raise gr.Error("Only pictures that were uploaded can be read; upload the file.", print_exception=False)
     try:
         content = resolved.read_bytes()
     except OSError:
         content = _recent.get(resolved)
         if content is None:
-            raise gr.Error("The uploaded picture is gone; upload it again.") from None
+            raise gr.Error("The uploaded picture is gone; upload it again.", print_exception=False) from None
         return content
     _recent.put(resolved, content)
     resolved.unlink(missing_ok=True)

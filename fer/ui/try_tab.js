@@ -90,7 +90,9 @@ async function read(files, mine = ++current) {
     shown = done;
     show(0);
   }
-  if (problems.length) say(problems.join(" "), true);
+  const still = shown.length ? ` Still shown: ${shown[chosen].name}.` : "";
+  const count = files.length > 1 ? `${done.length} of ${files.length} read. ` : "";
+  if (problems.length) say(count + problems.join(" ") + (done.length ? "" : still), true);
 }
 
 function show(index) {
@@ -129,6 +131,8 @@ function thumb(source, name, onclick, pressed) {
   return item;
 }
 
+const crowded = (reading) => reading.faces.length > 4; // labels would cover faces: numbers alone
+
 function box(face, at, reading) {
   const [left, top, right, bottom] = face.box;
   const node = make("button", "box");
@@ -138,7 +142,7 @@ function box(face, at, reading) {
     left: `${(100 * left) / reading.width}%`, top: `${(100 * top) / reading.height}%`,
     width: `${(100 * (right - left)) / reading.width}%`, height: `${(100 * (bottom - top)) / reading.height}%`,
   });
-  const many = reading.faces.length > 4;
+  const many = crowded(reading);
   node.classList.toggle("many", many);
   node.classList.toggle("low", top / reading.height < 0.08);
   node.classList.toggle("flip", left / reading.width > 0.6);
@@ -172,7 +176,7 @@ function card(number) {
     for (const { name, row, fill, value } of rows) {
       const share = face.scores[name];
       row.className = name === face.expression ? "top" : "";
-      fill.style.width = `${100 * share}%`;
+      fill.style.width = `${share < 0.005 ? 0 : 100 * share}%`;
       value.textContent = percent(share);
     }
     const said = face.remarks.map((remark) => remark.words).join("|");
@@ -291,16 +295,16 @@ $(".save-png").onclick = () => {
   const context = copy.getContext("2d");
   context.drawImage(canvas, 0, 0);
   const { reading } = shown[chosen];
-  reading.faces.forEach((face, at) => drawBox(context, face, at + 1, canvas.width / reading.width));
+  reading.faces.forEach((face, at) => drawBox(context, face, at + 1, canvas.width / reading.width, crowded(reading)));
   copy.toBlob((blob) => download(blob, "image/png", ".png"));
 };
 
 // A box and its label painted into a picture: for downloads and for live video.
-function drawBox(context, face, number, scale) {
+function drawBox(context, face, number, scale, short = false) {
   const [left, top, right, bottom] = face.box.map((value) => value * scale);
   // As large on the screen as the boxes' labels on photos, however the picture is scaled.
   const size = Math.round(Math.max(13, (14 * context.canvas.width) / (canvas.clientWidth || context.canvas.width)));
-  const text = `${number} · ${label(face)}`;
+  const text = short ? `${number}` : `${number} · ${label(face)}`;
   context.font = `600 ${size}px system-ui, sans-serif`;
   context.lineWidth = Math.max(3, size / 5);
   context.strokeStyle = "rgba(0, 0, 0, 0.6)";

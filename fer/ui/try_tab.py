@@ -99,7 +99,7 @@ def build(services: Services) -> None:
 
 def _predict(services: Services, upload: Upload | None) -> dict:
     if upload is None:
-        raise gr.Error("No picture was sent; choose a file.")
+        raise gr.Error("No picture was sent; choose a file.", print_exception=False)
     from fer.bundle import BundleError
 
     try:
@@ -107,7 +107,8 @@ def _predict(services: Services, upload: Upload | None) -> dict:
         with services.turns.turn():
             return recognizer.read(upload.content).as_dict(upload.name)
     except (UnreadablePicture, BundleError) as error:
-        raise gr.Error(_named(str(error), upload.name)) from error
+        log.info("refused: %s", error)
+        raise gr.Error(_named(str(error), upload.name), print_exception=False) from error
     except Exception as error:
         log.exception("predict failed")
         raise gr.Error("The picture could not be read because of a fault in the app; its log says more.") from error
