@@ -1,0 +1,71 @@
+"""Agreement to keep a face, with its date and purpose, and its withdrawal by a code that only the person holds."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import sqlite3
+
+from labeling.items import UnknownItem
+from labeling.schema import now
+
+# What people agree to before their first contribution; kept word by word with their agreement.
+PURPOSE = (
+    "The faces you correct are kept on this server with your label and what the model said, to improve the model that "
+    "names the expression a face shows. People who label here will see them. No name is attached to a face but the one "
+    "you label under, and nothing is used to recognise anybody. With your withdrawal code you can have all of it "
+    "removed at any time."
+)
+CODE_LENGTH = 16  # letters and digits of a code, at least: beyond guessing when drawn at random
+_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # none that look alike
+
+
+def new_code() -> str:
+    """A withdrawal code drawn at random: 80 bits as four groups of four."""
+    drawn = [secrets.choice(_LETTERS) for _ in range(CODE_LENGTH)]
+    return "-".join("".join(drawn[at : at + 4]) for at in range(0, CODE_LENGTH, 4))
+
+
+def code_hash(code: str) -> str:
+    """What is kept of a code: the SHA-256 of its letters and digits. Raises ValueError for a short code."""
+    letters = "".join(one for one in str(code).upper() if one.isalnum())
+    if len(letters) < CODE_LENGTH:
+        raise ValueError(f"A withdrawal code has at least {CODE_LENGTH} letters and digits; copy all of it.")
+    return hashlib.sha256(letters.encode()).hexdigest()
+
+
+def agree(connection: sqlite3.Connection, code: str | None, purpose: str) -> int:
+    """The agreement of whoever holds `code`, recorded now if it is new; its id.
+
+    Without a code, agreement was taken elsewhere: one record for all such contributions to `purpose`.
+    """
+    kept = None if code is None else code_hash(code)
+    row = connection.execute(
+        "SELECT id FROM consents WHERE code IS ? AND (code IS NOT NULL OR purpose = ?)", (kept, purpose)
+    ).fetchone()
+    if row:
+        return row["id"]
+    query = "INSERT INTO consents (code, purpose, agreed_at) VALUES (?, ?, ?)"
+    return connection.execute(query, (kept, purpose, now())).lastrowid
+
+
+def withdraw(connection: sqlite3.Connection, code: str) -> int:
+    """Delete all rows contributed under `code`; how many faces. Their pictures stand in `doomed` until removed.
+
+    What remains is the number of each face and the time. Raises UnknownItem where nothing is kept under `code`.
+    """
+    row = connection.execute("SELECT id FROM consents WHERE code = ?", (code_hash(code),)).fetchone()
+    if row is None:
+        raise UnknownItem("Nothing is kept under this code; it was mistyped, or all was withdrawn before.")
+    consent = (row["id"],)
+    theirs = "(SELECT id FROM items WHERE consent = ?)"
+    connection.execute(
+        "INSERT OR IGNORE INTO doomed SELECT image FROM items AS i WHERE consent = ? AND image IS NOT NULL AND NOT EXISTS "
+        "(SELECT 1 FROM items WHERE image = i.image AND consent IS NOT i.consent)", consent
+    )  # fmt: skip
+    connection.execute("INSERT INTO withdrawn SELECT id, ? FROM items WHERE consent = ?", (now(), *consent))
+    connection.execute(f"DELETE FROM standing WHERE item IN {theirs}", consent)
+    connection.execute(f"DELETE FROM judgements WHERE item IN {theirs}", consent)
+    gone = connection.execute("DELETE FROM items WHERE consent = ?", consent).rowcount  # scores go along
+    connection.execute("DELETE FROM consents WHERE id = ?", consent)
+    return gone

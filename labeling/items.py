@@ -1,0 +1,113 @@
+"""Faces as rows: `Item`, what comes to be kept as one, and `Catalogue`, which knows what is already there."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from labeling.database import StoreError
+from labeling.fingerprints import nearest
+from labeling.schema import now
+
+
+class UnknownItem(StoreError):
+    """The face or the judgement asked for is not here: withdrawn, or never was."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One face. `box` (left, top, right, bottom) and five `landmarks` (x, y) are in pixels of the image."""
+
+    id: int
+    image: str | None  # SHA-256 of the PNG; None: label and scores only
+    width: int | None
+    height: int | None
+    box: tuple[float, ...] | None
+    landmarks: tuple[tuple[float, float], ...] | None  # None: a ready-made crop, the box is the face
+    source: str  # photo, live, api, or the name of an import
+    group: str  # one clip, person or photo
+    twin: int | None  # the item this one is a near-duplicate of
+    added_at: str  # UTC
+
+
+@dataclass(frozen=True)
+class NewItem:
+    """A face to be kept; `png` None keeps no pixels of it."""
+
+    source: str
+    group: str
+    png: bytes | None = None
+    width: int | None = None
+    height: int | None = None
+    box: Sequence[float] | None = None
+    landmarks: Sequence[Sequence[float]] | None = None
+
+
+class Catalogue:
+    """The fingerprints of all items with pixels, kept up while items are added."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        query = 'SELECT id, fingerprint, twin, "group" FROM items WHERE fingerprint IS NOT NULL ORDER BY id'
+        rows = connection.execute(query).fetchall()
+        self._marks = np.array([row["fingerprint"] for row in rows], dtype=np.int64)
+        self._firsts = [(row["twin"] or row["id"], row["group"]) for row in rows]
+
+    def add(
+        self, connection: sqlite3.Connection, item: NewItem, image: str | None, mark: int | None, consent: int | None
+    ) -> int:
+        """Insert a row for `item`, whose picture is the file `image` with the fingerprint `mark`; its id.
+
+        The id of the earlier item where the same picture is kept under the same consent. A near-duplicate
+        joins the group of the first of its kind, so that the two never part between training and test.
+        """
+        same = connection.execute(
+            "SELECT id FROM items WHERE image = ? AND ifnull(consent, 0) = ifnull(?, 0)", (image, consent)
+        ).fetchone()
+        if same:
+            return same["id"]
+        twin, group = (None, item.group) if mark is None else self._first_like(mark) or (None, item.group)
+        cursor = connection.execute(
+            'INSERT INTO items (image, width, height, box, landmarks, fingerprint, twin, source, "group", consent, added_at) '
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (image, item.width, item.height, _json(item.box), _json(item.landmarks), mark, twin, item.source, group,
+             consent, now()),
+        )  # fmt: skip
+        if mark is not None:
+            self._remember(mark, twin or cursor.lastrowid, group)
+        return cursor.lastrowid
+
+    def _first_like(self, mark: int) -> tuple[int, str] | None:
+        """The item that `mark` is a near-duplicate of, and its group."""
+        index = nearest(mark, self._marks[: len(self._firsts)])
+        return None if index is None else self._firsts[index]
+
+    def _remember(self, mark: int, first: int, group: str) -> None:
+        if len(self._marks) == len(self._firsts):
+            self._marks = np.concatenate([self._marks, np.zeros(max(1024, len(self._marks)), dtype=np.int64)])
+        self._marks[len(self._firsts)] = mark
+        self._firsts.append((first, group))
+
+
+def item_of(row: sqlite3.Row) -> Item:
+    """The item in a row of the table."""
+    return Item(
+        row["id"], row["image"], row["width"], row["height"], row["box"] and tuple(json.loads(row["box"])),
+        row["landmarks"] and tuple((x, y) for x, y in json.loads(row["landmarks"])),
+        row["source"], row["group"], row["twin"], row["added_at"],
+    )  # fmt: skip
+
+
+def find_item(connection: sqlite3.Connection, number: int) -> Item:
+    """The item `number`. Raises UnknownItem."""
+    row = connection.execute("SELECT * FROM items WHERE id = ?", (number,)).fetchone()
+    if row is None:
+        raise UnknownItem(f"There is no face {number} here; it was withdrawn, or never was.")
+    return item_of(row)
+
+
+def _json(values: Sequence | None) -> str | None:
+    return None if values is None else json.dumps(np.round(np.asarray(values, dtype=float), 3).tolist())

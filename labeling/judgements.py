@@ -1,0 +1,133 @@
+"""What people say: a `Judgement` comes in, an `Annotation` is kept, and one of each person's counts now."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from labeling.labels import CANNOT_TELL, LABELS, NOT_A_FACE
+from labeling.schema import now
+
+LONGEST_NAME = 60  # letters of an annotator's name
+LONGEST_REQUEST = 200
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What somebody says about an item; None as `label` skips it.
+
+    `request` is made up by the caller and names this judgement for good: sent twice, it counts once.
+    `suggested` says whether the person had seen the model's answer; None lets the store find out.
+    `probabilities` (8,) are what `model` said; None takes the item's score, if it has one.
+    """
+
+    request: str
+    annotator: str
+    label: str | None
+    second: str | None = None  # an expression that is also shown
+    suggested: bool | None = None
+    model: str | None = None
+    probabilities: Sequence[float] | None = None
+    votes: dict[str, int] | None = None  # of several people, where an import brings them
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.request) <= LONGEST_REQUEST:
+            raise ValueError(f"a request id of 1 to {LONGEST_REQUEST} letters is needed; make up one for each label.")
+        if not 0 < len(self.annotator.strip()) <= LONGEST_NAME:
+            raise ValueError(f"a name of 1 to {LONGEST_NAME} letters is needed; say who labels.")
+        if self.label is not None and self.label not in LABELS:
+            raise ValueError(f"“{self.label}” is not a label; use one of {', '.join(LABELS)}.")
+        if self.second is not None and (self.second not in LABELS or _no_expression(self.label, self.second)):
+            raise ValueError(f"“{self.second}” cannot be the second expression beside “{self.label}”.")
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """A judgement as it is kept. `kind` is "label", "skip" or "undo" (then of the judgement `undoes`)."""
+
+    id: int
+    request: str
+    item: int
+    annotator: str
+    kind: str
+    label: str | None
+    second: str | None
+    votes: dict[str, int] | None
+    undoes: int | None
+    suggested: bool
+    model: str | None
+    probabilities: tuple[float, ...] | None
+    at: str  # UTC
+
+
+def find_annotation(connection: sqlite3.Connection, request: str) -> Annotation | None:
+    """The judgement made as `request`, if there is one."""
+    row = connection.execute("SELECT * FROM judgements WHERE request = ?", (request,)).fetchone()
+    return row and annotation_of(row)
+
+
+def insert(
+    connection: sqlite3.Connection, item: int, judgement: Judgement, consent: int | None, undoes: int | None = None
+) -> Annotation:
+    """Add a judgement on `item`, and set what stands of this person on it."""
+    annotator = judgement.annotator.strip()
+    model, probabilities = _reading(connection, item, judgement)
+    suggested = judgement.suggested
+    if suggested is None:
+        suggested = _answered_before(connection, item, annotator) and model is not None
+    kind = "undo" if undoes else "label" if judgement.label else "skip"
+    connection.execute(
+        "INSERT INTO judgements (request, item, annotator, kind, label, second, votes, undoes, suggested, model, "
+        "probabilities, consent, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (judgement.request, item, annotator, kind, judgement.label, judgement.second,
+         judgement.votes and json.dumps(judgement.votes), undoes, suggested, model, probabilities, consent, now()),
+    )  # fmt: skip
+    _settle(connection, item, annotator)
+    return find_annotation(connection, judgement.request)
+
+
+def annotation_of(row: sqlite3.Row) -> Annotation:
+    """The judgement in a row of the table."""
+    given = row["probabilities"]
+    return Annotation(
+        row["id"], row["request"], row["item"], row["annotator"], row["kind"], row["label"], row["second"],
+        row["votes"] and json.loads(row["votes"]), row["undoes"], bool(row["suggested"]), row["model"],
+        None if given is None else tuple(np.frombuffer(given, np.float32).tolist()), row["at"],
+    )  # fmt: skip
+
+
+def _no_expression(*labels: str | None) -> bool:
+    return labels[0] == labels[1] or any(one in (None, CANNOT_TELL, NOT_A_FACE) for one in labels)
+
+
+def _reading(connection: sqlite3.Connection, item: int, judgement: Judgement) -> tuple[str | None, bytes | None]:
+    """Model version and probabilities to keep with a judgement."""
+    if judgement.probabilities is not None:
+        return judgement.model, np.asarray(judgement.probabilities, np.float32).tobytes()
+    row = connection.execute("SELECT model, probabilities FROM scores WHERE item = ?", (item,)).fetchone()
+    return (row["model"], row["probabilities"]) if row else (None, None)
+
+
+def _answered_before(connection: sqlite3.Connection, item: int, annotator: str) -> bool:
+    """Whether the person labelled the item before, and so was shown what the model says."""
+    query = "SELECT 1 FROM judgements WHERE item = ? AND annotator = ? AND kind = 'label'"
+    return connection.execute(query, (item, annotator)).fetchone() is not None
+
+
+def _settle(connection: sqlite3.Connection, item: int, annotator: str) -> None:
+    """What stands is the person's last judgement that was not taken back."""
+    last = connection.execute(
+        "SELECT id, label FROM judgements AS j WHERE item = ? AND annotator = ? AND kind <> 'undo' "
+        "AND NOT EXISTS (SELECT 1 FROM judgements WHERE undoes = j.id) ORDER BY id DESC LIMIT 1", (item, annotator)
+    ).fetchone()  # fmt: skip
+    if last is None:
+        connection.execute("DELETE FROM standing WHERE item = ? AND annotator = ?", (item, annotator))
+        return
+    connection.execute(
+        "INSERT OR REPLACE INTO standing (item, annotator, judgement, label) VALUES (?, ?, ?, ?)",
+        (item, annotator, last["id"], last["label"]),
+    )

@@ -1,0 +1,240 @@
+"""What people said about faces, and the faces themselves: `LabelStore`.
+
+Judgements are only ever added. A face that comes with pixels is a picture file and a row; one that was
+given as "label and scores only" is a row alone. Files land before the row that names them, and go after it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from labeling import consents, judgements
+from labeling.database import Database, StoreError, sentences
+from labeling.fingerprints import fingerprint
+from labeling.images import ImageFiles
+from labeling.items import Catalogue, Item, NewItem, UnknownItem, find_item, item_of
+from labeling.judgements import Annotation, Judgement, annotation_of, find_annotation
+from labeling.schema import backups, now
+
+CHUNK = 500  # faces a transaction of a large import
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a model reads an item: `probabilities` float32 (8,), `features` float32 (D,), any D of that model."""
+
+    item: int
+    model: str
+    probabilities: np.ndarray
+    features: np.ndarray
+
+
+class LabelStore:
+    """The folder ``labels`` of a workspace; safe to share between threads and with other processes.
+
+    Every method raises StoreError, in one sentence, when the disk does not obey; what a method returned
+    is on disk.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.database = Database(Path(folder))
+        self.images = ImageFiles(Path(folder) / "images")
+        self._remove_doomed()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.database.close()
+
+    # --- faces ----------------------------------------------------------------------------------
+
+    def add(self, items: Iterable[NewItem]) -> list[int]:
+        """Keep faces; their ids, that of an earlier item where the same picture is already here."""
+        ids: list[int] = []
+        known = None
+        for chunk in _chunks(items):
+            marks = [one.png and fingerprint(one.png) for one in chunk]
+            with self.database.writing() as connection:
+                known = known or Catalogue(connection)
+                for one, name, mark in zip(chunk, self._keep(chunk), marks, strict=True):
+                    ids.append(known.add(connection, one, name, mark, None))
+        return ids
+
+    def item(self, number: int) -> Item:
+        """The item `number`. Raises UnknownItem."""
+        with self.database.reading() as connection:
+            return find_item(connection, number)
+
+    def items(self, numbers: Sequence[int]) -> list[Item]:
+        """Those of the items `numbers` that are here, in their order."""
+        marks = ", ".join("?" * len(numbers))
+        with self.database.reading() as connection:
+            rows = connection.execute(f"SELECT * FROM items WHERE id IN ({marks})", tuple(numbers))
+            found = {row["id"]: item_of(row) for row in rows}
+        return [found[number] for number in numbers if number in found]
+
+    def picture(self, item: Item) -> bytes:
+        """The PNG of `item`. Raises UnknownItem where it has none, StoreError where it was altered."""
+        if item.image is None:
+            raise UnknownItem("Of that face only the label was kept, no picture.")
+        try:
+            with sentences():
+                return self.images.get(item.image)
+        except ValueError as error:
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"{error}.") from error
+
+    # --- judgements -----------------------------------------------------------------------------
+
+    def judge(self, item: int, judgement: Judgement) -> Annotation:
+        """Add a judgement on `item`; the earlier one where its request is already known. Raises UnknownItem."""
+        with self.database.writing() as connection:
+            known = find_annotation(connection, judgement.request)
+            if known:
+                return known
+            find_item(connection, item)
+            return judgements.insert(connection, item, judgement, None)
+
+    def contribute(self, item: NewItem, judgement: Judgement, code: str | None, purpose: str) -> Annotation:
+        """Keep a face and a first judgement on it together; the earlier one where the request is known.
+
+        The person agreed to `purpose`, and can withdraw with `code`; None where agreement was taken elsewhere.
+        """
+        mark = item.png and fingerprint(item.png)
+        with self.database.writing() as connection:
+            known = find_annotation(connection, judgement.request)
+            if known:
+                return known
+            consent = consents.agree(connection, code, purpose)
+            (name,) = self._keep([item])
+            number = Catalogue(connection).add(connection, item, name, mark, consent)
+            return judgements.insert(connection, number, judgement, consent)
+
+    def undo(self, request: str) -> Annotation:
+        """Take back the judgement made as `request`: a new judgement says so; the same again adds nothing.
+
+        Raises UnknownItem where there is no such judgement.
+        """
+        with self.database.writing() as connection:
+            done = find_annotation(connection, _undoing(request))
+            if done:
+                return done
+            taken = find_annotation(connection, request)
+            if taken is None or taken.kind == "undo":
+                raise UnknownItem("There is no such label to take back; it was withdrawn, or never arrived.")
+            back = Judgement(_undoing(request), taken.annotator, None, suggested=taken.suggested)
+            return judgements.insert(connection, taken.item, back, None, undoes=taken.id)
+
+    def annotation(self, request: str) -> Annotation | None:
+        """The judgement made as `request`, if there is one."""
+        with self.database.reading() as connection:
+            return find_annotation(connection, request)
+
+    def annotations(self, item: int) -> list[Annotation]:
+        """All judgements on `item`, oldest first."""
+        with self.database.reading() as connection:
+            rows = connection.execute("SELECT * FROM judgements WHERE item = ? ORDER BY id", (item,))
+            return [annotation_of(row) for row in rows]
+
+    # --- what models say ------------------------------------------------------------------------
+
+    def unscored(self, model: str, limit: int) -> list[Item]:
+        """Up to `limit` items with pixels that `model` has not read, newest first."""
+        query = """SELECT * FROM items WHERE image IS NOT NULL AND NOT EXISTS
+                   (SELECT 1 FROM scores WHERE scores.item = items.id AND model = ?) ORDER BY id DESC LIMIT ?"""
+        with self.database.reading() as connection:
+            return [item_of(row) for row in connection.execute(query, (model, limit))]
+
+    def score(self, scores: Iterable[Score]) -> None:
+        """Keep what a model says, in place of what one said before; items withdrawn meanwhile are passed over."""
+        rows = [
+            (one.model, np.asarray(one.probabilities, np.float32).tobytes(),
+             np.asarray(one.features, np.float16).tobytes(), now(), one.item)
+            for one in scores
+        ]  # fmt: skip
+        query = """INSERT OR REPLACE INTO scores (model, probabilities, features, at, item)
+                   SELECT ?, ?, ?, ?, id FROM items WHERE id = ?"""
+        with self.database.writing() as connection:
+            connection.executemany(query, rows)
+
+    def scored(self, item: int) -> Score | None:
+        """What a model said last about `item`, if one read it."""
+        with self.database.reading() as connection:
+            row = connection.execute("SELECT * FROM scores WHERE item = ?", (item,)).fetchone()
+        return None if row is None else Score(
+            item, row["model"], np.frombuffer(row["probabilities"], np.float32),
+            np.frombuffer(row["features"], np.float16).astype(np.float32),
+        )  # fmt: skip
+
+    # --- agreement and withdrawal ---------------------------------------------------------------
+
+    def agree(self, code: str, purpose: str) -> None:
+        """Record, with the date, that whoever holds `code` agreed to `purpose`. Raises ValueError for a short code."""
+        with self.database.writing() as connection:
+            consents.agree(connection, code, purpose)
+
+    def contributed(self, code: str, request: str) -> bool:
+        """Whether the judgement made as `request` was contributed under `code`."""
+        query = """SELECT 1 FROM judgements JOIN consents ON consents.id = judgements.consent
+                   WHERE request = ? AND code = ?"""
+        with self.database.reading() as connection:
+            return connection.execute(query, (request, consents.code_hash(code))).fetchone() is not None
+
+    def withdraw(self, code: str) -> int:
+        """Remove for good what was contributed under `code`: faces, scores, all judgements on them; how many faces.
+
+        What remains is the number and time of each. Raises UnknownItem where nothing is kept under `code`.
+        """
+        with self.database.writing() as connection:
+            gone = consents.withdraw(connection, code)
+        self._remove_doomed()
+        with sentences():
+            for path in backups(self.database.path):
+                path.unlink(missing_ok=True)
+        self.database.fold()
+        return gone
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def _keep(self, items: Sequence[NewItem]) -> Iterator[str | None]:
+        """Put the pictures of `items` on disk; their names. Inside a transaction: nothing is removed meanwhile."""
+        names = iter(self.images.put_all(one.png for one in items if one.png is not None))
+        return (None if one.png is None else next(names) for one in items)
+
+    def _remove_doomed(self) -> None:
+        """Delete the files of withdrawn faces; goes on where a process was killed half-way."""
+        with self.database.reading() as connection:
+            if connection.execute("SELECT 1 FROM doomed").fetchone() is None:
+                return
+        with self.database.writing() as connection:
+            connection.execute("DELETE FROM doomed WHERE image IN (SELECT image FROM items)")  # contributed again
+            self.images.delete(row["image"] for row in connection.execute("SELECT image FROM doomed").fetchall())
+            connection.execute("DELETE FROM doomed")
+
+    def sweep(self) -> int:
+        """Remove pictures that no row names, left by a process that was killed; how many."""
+        with self.database.reading() as connection:
+            used = {row["image"] for row in connection.execute("SELECT image FROM items WHERE image IS NOT NULL")}
+        with sentences():
+            return self.images.sweep(used)
+
+
+def _undoing(request: str) -> str:
+    """The request of the judgement that takes back `request`."""
+    return f"undo:{request}"
+
+
+def _chunks(items: Iterable[NewItem]) -> Iterator[list[NewItem]]:
+    chunk: list[NewItem] = []
+    for one in items:
+        chunk.append(one)
+        if len(chunk) == CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
