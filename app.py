@@ -15,6 +15,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000")
 
 import argparse
+import inspect
 import logging
 import shutil
 import signal
@@ -28,14 +29,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer.turns import Turns
+from labeling.people import COOKIE, PUBLIC, REFUSALS, House, Keys, Right, is_local
 
 if TYPE_CHECKING:
     import gradio as gr
 
     from fer.predict import Recognizer
-    from fer.ui.services import Right
+    from fer.scorer import Scorer
+    from fer.ui.services import Correction
+    from labeling.queue import ReviewQueue
+    from labeling.store import LabelStore
 
 TITLE = "Expression Studio"
+MOST_AT_ONCE = 40  # handlers of one endpoint; what is heavy in them takes turns
 MAX_BODY = 30_000_000  # bytes: a picture of 20 MB as a data URL inside JSON
 # Gradio's own greys and blues are too pale to read for many (WCAG 2, contrast 4.5:1).
 STYLE = """
@@ -57,6 +63,16 @@ class Settings:
     share: bool = False
     model: Path | None = None  # a model folder instead of the one that ships
 
+    @property
+    def address(self) -> str:
+        """The name or number of the address the app listens on."""
+        return self.host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can reach the app."""
+        return is_local(self.address) and not self.share
+
     @classmethod
     def from_command_line(cls, arguments: list[str] | None = None) -> "Settings":
         parser = argparse.ArgumentParser(prog="python app.py", description=f"{TITLE} in the browser.")
@@ -74,15 +90,103 @@ class Settings:
 
 
 class Services:
-    """What the tabs share: settings, the model, and the table of endpoints with the right each needs."""
+    """What the tabs share: settings, the model, the labels, and the table of endpoints with the right each needs."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.rights: dict[str, Right] = {}
+        keys = Keys.fresh() if settings.local else Keys.kept_in(settings.workspace / "keys.json")
+        self.house = House(settings.local, keys)
         self.turns = Turns(os.cpu_count() or 1)
         self._loaded = threading.Event()
         self._recognizer: Recognizer | None = None
         self._problem: str | None = None
+        self._opening = threading.Lock()
+        self._labels: tuple[LabelStore, ReviewQueue] | None = None
+        self._scorer: Scorer | None = None
+
+    def labels(self) -> "LabelStore":
+        """The labels of the workspace. Raises StoreError, in one sentence, while they cannot be opened."""
+        return self._opened()[0]
+
+    def queue(self) -> "ReviewQueue":
+        """Which face to ask about next. Raises StoreError while the labels cannot be opened."""
+        return self._opened()[1]
+
+    def answers(self) -> list[dict]:
+        """What a person can say about a face: {name, title, code of its key}."""
+        from dataclasses import asdict
+
+        from labeling.labels import ANSWERS
+
+        return [asdict(one) for one in ANSWERS]
+
+    def purpose(self) -> str:
+        """What people agree to before a face is kept."""
+        from labeling.consents import PURPOSE
+
+        return PURPOSE
+
+    def agree(self) -> str:
+        """Record that somebody agreed to have faces kept; their withdrawal code. Raises StoreError."""
+        from labeling.consents import PURPOSE, new_code
+
+        code = new_code()
+        self.labels().agree(code, PURPOSE)
+        return code
+
+    def keep(self, correction: "Correction") -> int:
+        """Store a face with what somebody says it shows; the number of the judgement, once it is on disk.
+
+        Raises ValueError, in one sentence, when something in it is wrong, and StoreError.
+        """
+        from labeling.consents import PURPOSE
+        from labeling.items import NewItem
+        from labeling.judgements import Judgement
+        from labeling.labels import label_called
+
+        chip, prediction = correction.chip, correction.prediction
+        item = NewItem(correction.source, correction.group)
+        if correction.pixels:
+            item = NewItem(correction.source, correction.group, chip.png(), *chip.image.size, chip.face.box, chip.face.landmarks)
+        judgement = Judgement(
+            correction.request, correction.annotator, label_called(correction.label), suggested=correction.suggested,
+            model=prediction.model, probabilities=prediction.probabilities,
+        )  # fmt: skip
+        kept = self.labels().contribute(item, judgement, correction.code, PURPOSE)
+        if self._scorer:
+            self._scorer.wake()
+        return kept.id
+
+    def take_back(self, code: str, request: str) -> None:
+        """Undo the correction made as `request` by whoever holds `code`. Raises ValueError and StoreError."""
+        from labeling.items import UnknownItem
+
+        if not self.labels().contributed(code, request):
+            raise UnknownItem("There is no such correction of yours; it was withdrawn, or never arrived.")
+        self.labels().undo(request)
+
+    def withdraw(self, code: str) -> int:
+        """Remove all that was given under `code`; how many faces. Raises ValueError and StoreError."""
+        return self.labels().withdraw(code)
+
+    def close(self) -> None:
+        """Let go of the labels; what is under way is finished."""
+        if self._scorer:
+            self._scorer.stop()
+        if self._labels:
+            self._labels[0].close()
+
+    def _opened(self) -> tuple["LabelStore", "ReviewQueue"]:
+        from labeling.queue import ReviewQueue
+        from labeling.store import LabelStore
+
+        with self._opening:
+            if self._labels is None:  # tried again each time: a disk may have been made writable
+                store = LabelStore(self.settings.workspace / "labels")
+                store.sweep()
+                self._labels = (store, ReviewQueue(store))
+            return self._labels
 
     def warm_up(self) -> None:
         """Load torch and the model in the background, so that the page answers before they are there."""
@@ -108,17 +212,51 @@ class Services:
         }
 
     def endpoint(
-        self, name: str, right: "Right", fn: Callable, inputs: Sequence["gr.components.Component"],
+        self, name: str, right: Right, fn: Callable, inputs: Sequence["gr.components.Component"],
         outputs: Sequence["gr.components.Component"],
     ) -> None:  # fmt: skip
-        """Register `fn` as ``/name`` of the API, for people who have `right`."""
+        """Register `fn` as ``/name`` of the API, for people who have `right`; it raises gr.Error for others."""
         import gradio as gr
 
-        if right != "public":
-            raise ValueError(f"/{name} asks for the right “{right}”, but nobody can sign in yet")
+        def refuse(sentence: str) -> None:
+            raise gr.Error(sentence, print_exception=False)
+
         self.rights[name] = right
         trigger = gr.Button(visible=False)
-        trigger.click(fn, list(inputs), list(outputs), api_name=name, concurrency_limit=os.cpu_count() or 1)
+        trigger.click(
+            self._guarded(right, fn, refuse), list(inputs), list(outputs), api_name=name,
+            concurrency_limit=MOST_AT_ONCE,
+        )  # fmt: skip
+
+    def function(self, name: str, right: Right, fn: Callable[[dict], dict]) -> Callable:
+        """`fn`, which a page calls as its server function, for people who have `right`.
+
+        Others are answered {error: sentence, refused: true}. It stands in the table as `name`, dot, its own name.
+        """
+        self.rights[f"{name}.{fn.__name__}"] = right
+        guarded = self._guarded(right, fn, lambda sentence: {"error": sentence, "refused": True})
+        guarded.__name__ = fn.__name__
+        return guarded
+
+    def _guarded(self, right: Right, fn: Callable, refuse: Callable[[str], object]) -> Callable:
+        import gradio as gr
+
+        def guarded(request, *values):
+            if right not in self.rights_of(request):
+                return refuse(REFUSALS[right])
+            return fn(*values)
+
+        # Gradio finds by its annotation which argument is the request, and names the others for the API's users.
+        guarded.__annotations__ = {"request": gr.Request}
+        asked = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=gr.Request)
+        others = [one.replace(annotation=inspect.Parameter.empty) for one in inspect.signature(fn).parameters.values()]
+        guarded.__signature__ = inspect.Signature([asked, *others])
+        return guarded
+
+    def rights_of(self, request: "gr.Request") -> frozenset[Right]:
+        """What the sender of `request` may do."""
+        client = request.client.host if request.client else None
+        return self.house.rights({name.lower(): value for name, value in request.headers.items()}, client)
 
     def _load(self) -> None:
         try:
@@ -135,6 +273,7 @@ class Services:
             FaceDetector().find(Image.new("RGB", (160, 160)))
             recognizer.read(Image.new("RGB", (160, 160)))
             self._recognizer = recognizer
+            self._scorer = self._start_scorer()
             log.info("model %s is ready", recognizer.bundle.version)
         except Exception as error:
             log.exception("the model could not be loaded")
@@ -145,18 +284,47 @@ class Services:
             self._loaded.set()
 
 
+    def _start_scorer(self) -> "Scorer":
+        from fer.chips import Chip
+        from fer.scorer import Scorer
+        from labeling.store import Score
+
+        unreadable: set[int] = set()
+
+        def pending(model: str, limit: int) -> list[tuple[int, Chip]]:
+            store, found = self.labels(), []
+            for one in store.unscored(model, limit + len(unreadable)):
+                if one.id not in unreadable:
+                    try:
+                        found.append((one.id, Chip.of(store.picture(one), one.box, one.landmarks)))
+                    except ValueError as error:
+                        unreadable.add(one.id)
+                        log.warning("face %d is not scored: %s", one.id, error)
+            return found[:limit]
+
+        def keep(model: str, readings: Sequence[tuple]) -> None:
+            self.labels().score(Score(number, model, shares, features) for number, shares, features in readings)
+
+        scorer = Scorer(lambda: self.recognizer().bundle, self.turns, pending, keep)
+        scorer.start()
+        return scorer
+
+
 def build(services: Services) -> "gr.Blocks":
     """The page: a header and the tabs."""
     import gradio as gr
 
     from fer.ui import try_tab
+    from labeling.ui import label_tab
 
     # Uploads that nobody asked a prediction of are deleted after half an hour.
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 1800)) as page:
-        gr.Markdown(f"# {TITLE}\nReads the expression that faces show in a picture.", elem_id="title")
+        gr.Markdown(f"# {TITLE}\nReads the expression that faces show, is corrected, and learns.", elem_id="title")
         with gr.Tabs():
             with gr.Tab("Try", id="try"):
                 try_tab.build(services)
+            with gr.Tab("Label", id="label"):
+                label_tab.build(services)
     return page
 
 
@@ -179,6 +347,7 @@ def launch(services: Services, block: bool = True) -> tuple["gr.Blocks", str]:
     services.warm_up()
     routes = [
         Route("/healthz", lambda request: JSONResponse(services.health())),
+        Route("/enter", _enter(services.house)),
         Mount("/samples", StaticFiles(directory=SAMPLES)),
     ]
     # Fonts by name, not from a font server: the page asks nothing of anybody but this server.
@@ -199,10 +368,40 @@ def launch(services: Services, block: bool = True) -> tuple["gr.Blocks", str]:
         footer_links=["api"],
         theme=theme,
         css=STYLE,
-        prevent_thread_lock=not block,
+        prevent_thread_lock=True,
         quiet=not block,
     )
+    if not services.settings.local:
+        print(doors(services.house, "ADDRESS OF THE PAGE" if services.settings.share else address.rstrip("/")), flush=True)
+    if block:
+        page.block_thread()
     return page, address
+
+
+def doors(house: House, address: str) -> str:
+    """The links that the owner uses and hands out, in words."""
+    return (
+        f"This app can be reached from other machines. Open it as its owner: {address}/enter?key={house.keys.own}\n"
+        f"Hand this link to people who label: {address}/enter?key={house.keys.label}"
+    )
+
+
+def _enter(house: House) -> Callable:
+    """The page behind the links: it puts the key into a cookie and shows the app."""
+    from starlette.requests import Request
+    from starlette.responses import PlainTextResponse, RedirectResponse, Response
+
+    def enter(request: Request) -> Response:
+        key = request.query_params.get("key", "")
+        if house.rights({"authorization": f"Bearer {key}"}, None) == PUBLIC:
+            return PlainTextResponse("This link is not valid (any more); ask whoever runs the app for a new one.", 403)
+        answer = RedirectResponse("./", 303)
+        answer.set_cookie(
+            COOKIE, key, max_age=30 * 24 * 3600, httponly=True, samesite="lax", secure=request.url.scheme == "https"
+        )
+        return answer
+
+    return enter
 
 
 def log_to(workspace: Path) -> None:
@@ -228,13 +427,15 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ["GRADIO_TEMP_DIR"] = uploads
     # What stops a server politely is to leave through the door below, which tidies up.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    services = Services(settings)
     try:
-        launch(Services(settings))
+        launch(services)
     except OSError as error:
         taken = f"port {settings.port} is in use; choose another with --port" if "empty port" in str(error) else str(error)
         print(f"error: {taken}", file=sys.stderr)
         return 1
     finally:
+        services.close()
         shutil.rmtree(uploads, ignore_errors=True)
     return 0
 

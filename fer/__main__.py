@@ -256,12 +256,18 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="the figures of the README")
     bench.add_argument(
         "what",
-        choices=("crop", "live", "soak", "start"),
+        choices=("crop", "live", "queue", "soak", "start", "store"),
         help="crop: faces through the detector against faces fed directly; live: frame rate and latency in a browser; "
-        "soak: ten thousand frames, does the app grow; start: seconds to the page, memory",
+        "queue: what the review queue's order is worth against random; soak: ten thousand frames, does the app grow; "
+        "start: seconds to the page, memory; store: latency with twenty people on 100,000 faces",
     )
-    bench.add_argument("--data", metavar="KIND:PATH", help="for crop: the data set whose validation faces are used")
-    bench.add_argument("--limit", type=int, default=0, help="for crop and soak: this many faces or frames; 0 is all")
+    bench.add_argument("--data", metavar="KIND:PATH", help="for crop, queue and store: the data set, such as ferplus:FOLDER")
+    bench.add_argument(
+        "--limit", type=int, default=0, help="this many faces (crop, store), frames (soak) or seeds (queue); 0 is all"
+    )
+    bench.add_argument(
+        "--init", default="imagenet", metavar="FILE|imagenet", help="for queue: weights of the network that makes features"
+    )
     bench.set_defaults(run=_bench)
 
     screenshots = commands.add_parser("screenshots", help="take the pictures of the README of the running app")

@@ -64,6 +64,11 @@ def forward_logits(network: nn.Module, batch: Tensor) -> Tensor:
     return network(batch.contiguous(memory_format=torch.channels_last))
 
 
+def pooled_features(network: nn.Module, batch: Tensor) -> Tensor:
+    """What the last layer sees: float32 (N, 1280) for `batch` float32 (N, 3, H, W); `network.classifier` makes logits of it."""
+    return network.features(batch.contiguous(memory_format=torch.channels_last)).mean(dim=(2, 3))
+
+
 def split_for_map(network: nn.Module) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
     """The network in two parts, around the features a class-activation map shows: MobileNetV2's at stride 8."""
     below, above = network.features[:7], network.features[7:]

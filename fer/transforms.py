@@ -48,15 +48,18 @@ class Preprocess:
         `image` is upright RGB (see `picture.open_picture`). A face without landmarks is a ready-made
         crop: its box is taken as it is. Where the square leaves the picture, the border pixels repeat.
         """
+        return _cut_square(image, *self.square(face), face.roll)
+
+    def square(self, face: Face) -> tuple[float, float, float]:
+        """Centre x, y and side of `face`'s crop in pixels; the crop is turned by `face.roll` about the centre."""
         if face.landmarks is None:
-            return _cut_square(image, *_square_of(face.box), 0.0)
+            return _square_of(face.box)
         left, top, right, bottom = face.box
         side = self.side * math.sqrt((right - left) * (bottom - top))
-        angle = face.roll
         # The shift points down the face, not down the picture.
-        x = (left + right) / 2 - math.sin(angle) * self.shift * side
-        y = (top + bottom) / 2 + math.cos(angle) * self.shift * side
-        return _cut_square(image, x, y, side, angle)
+        x = (left + right) / 2 - math.sin(face.roll) * self.shift * side
+        y = (top + bottom) / 2 + math.cos(face.roll) * self.shift * side
+        return x, y, side
 
     def to_tensor(self, crop: Image.Image) -> Tensor:
         """The square crop as float32 (3, size, size): resized, grey if so set, 0..1, normalised.

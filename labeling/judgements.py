@@ -32,13 +32,13 @@ class Judgement:
     suggested: bool | None = None
     model: str | None = None
     probabilities: Sequence[float] | None = None
-    votes: dict[str, int] | None = None  # of several people, where an import brings them
+    votes: dict[str, int] | None = None  # of several people, where an import brings them; `label` leads them
 
     def __post_init__(self) -> None:
         if not 0 < len(self.request) <= LONGEST_REQUEST:
-            raise ValueError(f"a request id of 1 to {LONGEST_REQUEST} letters is needed; make up one for each label.")
+            raise ValueError(f"A request id of 1 to {LONGEST_REQUEST} letters is needed; make up one for each label.")
         if not 0 < len(self.annotator.strip()) <= LONGEST_NAME:
-            raise ValueError(f"a name of 1 to {LONGEST_NAME} letters is needed; say who labels.")
+            raise ValueError(f"A name of 1 to {LONGEST_NAME} letters is needed; say who labels.")
         if self.label is not None and self.label not in LABELS:
             raise ValueError(f"“{self.label}” is not a label; use one of {', '.join(LABELS)}.")
         if self.second is not None and (self.second not in LABELS or _no_expression(self.label, self.second)):
@@ -121,13 +121,13 @@ def _answered_before(connection: sqlite3.Connection, item: int, annotator: str) 
 def _settle(connection: sqlite3.Connection, item: int, annotator: str) -> None:
     """What stands is the person's last judgement that was not taken back."""
     last = connection.execute(
-        "SELECT id, label FROM judgements AS j WHERE item = ? AND annotator = ? AND kind <> 'undo' "
+        "SELECT id, label, votes FROM judgements AS j WHERE item = ? AND annotator = ? AND kind <> 'undo' "
         "AND NOT EXISTS (SELECT 1 FROM judgements WHERE undoes = j.id) ORDER BY id DESC LIMIT 1", (item, annotator)
     ).fetchone()  # fmt: skip
     if last is None:
         connection.execute("DELETE FROM standing WHERE item = ? AND annotator = ?", (item, annotator))
         return
     connection.execute(
-        "INSERT OR REPLACE INTO standing (item, annotator, judgement, label) VALUES (?, ?, ?, ?)",
-        (item, annotator, last["id"], last["label"]),
+        "INSERT OR REPLACE INTO standing (item, annotator, judgement, label, votes) VALUES (?, ?, ?, ?, ?)",
+        (item, annotator, last["id"], last["label"], last["votes"]),
     )

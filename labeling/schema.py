@@ -59,7 +59,7 @@ END;
 CREATE TABLE standing (           -- the judgement of each person on each item that counts now
     item INTEGER NOT NULL REFERENCES items (id), annotator TEXT NOT NULL,
     judgement INTEGER NOT NULL REFERENCES judgements (id),
-    label TEXT,                   -- NULL: skipped
+    label TEXT, votes TEXT,       -- as in the judgement; both NULL: skipped
     PRIMARY KEY (item, annotator)
 ) WITHOUT ROWID;
 CREATE INDEX standing_annotator ON standing (annotator, label);

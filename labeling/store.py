@@ -6,7 +6,6 @@ given as "label and scores only" is a row alone. Files land before the row that 
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +139,19 @@ class LabelStore:
         with self.database.reading() as connection:
             rows = connection.execute("SELECT * FROM judgements WHERE item = ? ORDER BY id", (item,))
             return [annotation_of(row) for row in rows]
+
+    def said_by_others(self, item: int, annotator: str) -> dict[str, int]:
+        """How many people but `annotator` now give each label to `item`."""
+        query = "SELECT label, count(*) FROM standing WHERE item = ? AND annotator <> ? AND label IS NOT NULL GROUP BY label"
+        with self.database.reading() as connection:
+            return {row[0]: row[1] for row in connection.execute(query, (item, annotator))}
+
+    def labelled_by(self, annotator: str, before_last: int = 0) -> list[int]:
+        """The items that `annotator` has labelled, oldest first, without the `before_last` newest."""
+        query = "SELECT item FROM standing WHERE annotator = ? AND label IS NOT NULL ORDER BY judgement"
+        with self.database.reading() as connection:
+            items = [row["item"] for row in connection.execute(query, (annotator,))]
+        return items[: max(0, len(items) - before_last)]
 
     # --- what models say ------------------------------------------------------------------------
 

@@ -7,13 +7,17 @@ from collections.abc import Callable
 
 from fer.bench.crop import bench_crop
 from fer.bench.live import bench_live
+from fer.bench.queue import bench_queue
 from fer.bench.served import Progress
 from fer.bench.soak import bench_soak
 from fer.bench.start import bench_start
+from fer.bench.store import bench_store
 
 BENCHES: dict[str, Callable[[argparse.Namespace, Progress], dict]] = {
     "crop": bench_crop,
     "live": bench_live,
+    "queue": bench_queue,
     "soak": bench_soak,
     "start": bench_start,
+    "store": bench_store,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from fer.turns import Turns
@@ -10,9 +11,26 @@ from fer.turns import Turns
 if TYPE_CHECKING:
     from gradio.components import Component
 
-    from fer.predict import Recognizer
+    from fer.chips import Chip
+    from fer.predict import Prediction, Recognizer
 
 Right = Literal["public", "label", "train", "own"]
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What somebody says about a face they see, and what is needed to keep it."""
+
+    chip: "Chip"
+    prediction: "Prediction"  # of the model, on the picture the chip was cut from
+    label: str  # the name of one of `Services.answers`
+    annotator: str  # who says so
+    request: str  # made up by the sender, names this correction for good
+    code: str | None  # withdrawal code of who agreed; None where agreement was taken elsewhere
+    source: str  # photo, live, api
+    group: str  # pictures of one group are never divided between training and test
+    pixels: bool = True  # False keeps the label and the scores only
+    suggested: bool = True  # whether the model's answer was on screen
 
 
 class Services(Protocol):
@@ -22,6 +40,34 @@ class Services(Protocol):
 
     def recognizer(self) -> "Recognizer":
         """The active model; waits while it is being loaded. Raises BundleError when it cannot be."""
+        ...
+
+    def answers(self) -> list[dict]:
+        """What a person can say about a face: {name, title, code of its key}."""
+        ...
+
+    def purpose(self) -> str:
+        """What people agree to before a face is kept."""
+        ...
+
+    def agree(self) -> str:
+        """Record that somebody agreed to have faces kept; their withdrawal code. Raises ValueError in one sentence."""
+        ...
+
+    def keep(self, correction: Correction) -> int:
+        """Store a correction; its number, once it is on disk. Raises ValueError in one sentence."""
+        ...
+
+    def take_back(self, code: str, request: str) -> None:
+        """Undo the correction `request` made under `code`. Raises ValueError in one sentence."""
+        ...
+
+    def withdraw(self, code: str) -> int:
+        """Remove all that was given under `code`; how many faces. Raises ValueError in one sentence."""
+        ...
+
+    def function(self, name: str, right: Right, fn: Callable[[dict], dict]) -> Callable:
+        """`fn` as a server function of the page `name`, for people who have `right`."""
         ...
 
     def endpoint(

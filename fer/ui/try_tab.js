@@ -163,15 +163,23 @@ function card(number) {
   const what = make("p", "what"), remarks = make("ul", "remarks");
   words.append(make("p", "who", `Face ${number}`), what);
   head.append(picture, words);
-  const rows = expressions.map(([name, title]) => {
-    const row = make("li"), track = make("span", "track"), fill = make("span", "fill"), value = make("span", "value");
+  const rows = expressions.map(([name, title], index) => {
+    const row = make("li"), button = make("button", "row"), track = make("span", "track"), fill = make("span", "fill"), value = make("span", "value");
+    button.type = "button";
+    button.title = `It shows ${title.toLowerCase()} (key ${index + 1})`;
     track.append(fill);
-    row.append(make("span", "", title), track, value);
+    button.append(make("span", "digit", String(index + 1)), make("span", "", title), track, value);
+    row.append(button);
     list.append(row);
-    return { name, row, fill, value };
+    return { name, row, button, fill, value };
   });
-  node.append(head, list, remarks, ...explanation(node));
+  const more = make("div", "more"), line = make("p", "kept");
+  line.setAttribute("role", "status");
+  node.append(head, make("p", "hint", "Not right? Press what this face shows, or its number."), list, more, line, remarks, ...explanation(node));
+  node.onclick = (event) => { if (!event.target.closest("button")) choose([...faces.children].indexOf(node)); };
+  teachable(node, rows, more, line);
   node.fill = (face, source, scale) => {
+    node.face = face;
     what.textContent = headline(face);
     for (const { name, row, fill, value } of rows) {
       const share = face.scores[name];
@@ -197,6 +205,7 @@ function photoCard(face, at) {
   const node = card(at + 1);
   node.fill(face, image, (image.naturalWidth || image.width) / reading.width);
   node.asked = async () => ({ picture: await dataUrl(blob), box: face.box, expression: face.expression });
+  if (face.taught) node.mark(face.taught);
   return node;
 }
 
@@ -273,7 +282,8 @@ function download(content, type, suffix) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 $(".save-json").onclick = () => {
-  const readings = shown.map((one) => one.reading);
+  // Without what was taught here: the object is the one that the command line prints.
+  const readings = shown.map(({ reading }) => ({ ...reading, faces: reading.faces.map(({ taught, ...face }) => face) }));
   download(JSON.stringify(readings.length > 1 ? readings : readings[0], null, 2), "application/json", ".json");
 };
 $(".save-csv").onclick = () => {

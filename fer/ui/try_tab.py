@@ -8,6 +8,7 @@ need torch are imported by the functions that use them: the page answers before 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import logging
@@ -25,7 +26,7 @@ from fer.emotions import EXPRESSIONS
 from fer.faces import Face, overlap
 from fer.picture import UnreadablePicture, open_picture
 from fer.ui.safe_image import Upload, safe_image
-from fer.ui.services import Services
+from fer.ui.services import Correction, Services
 
 if TYPE_CHECKING:
     from fer.live import LiveReader
@@ -76,25 +77,60 @@ def build(services: Services) -> None:
         live().leave(str(payload.get("viewer", "")) if isinstance(payload, dict) else "")
         return {}
 
+    def correct(payload: dict) -> dict:
+        """{picture, box, label, request, annotator, code, pixels, source} -> {kept: number}, once it is on disk."""
+        return _said(lambda: _correct(services, payload))
+
+    def agree(payload: dict) -> dict:
+        """{} -> {code}: somebody agreed that faces are kept, and can withdraw them with the code."""
+        return _said(lambda: {"code": services.agree()})
+
+    def take_back(payload: dict) -> dict:
+        """{code, request} -> {}: the correction made as `request` no longer counts."""
+        return _said(lambda: services.take_back(str(payload["code"]), str(payload["request"])) or {})
+
+    def withdraw(payload: dict) -> dict:
+        """{code} -> {faces}: all that was given under the code is removed for good."""
+        return _said(lambda: {"faces": services.withdraw(str(payload["code"]))})
+
     folder = Path(__file__).parent
-    scripts = ("try_tab.js", "live.js")
+    functions = (read_picture, read_frame, explain, leave, correct, agree, take_back, withdraw)
+    scripts = ("try_tab.js", "live.js", "teach.js")
     gr.HTML(
         value={"samples": samples(), "expressions": [[one.name, one.title] for one in EXPRESSIONS],
-               "max_upload": MAX_UPLOAD},
+               "max_upload": MAX_UPLOAD, "answers": services.answers(), "purpose": services.purpose()},
         html_template=(folder / "try_tab.html").read_text(encoding="utf-8"),
         css_template=(folder / "try_tab.css").read_text(encoding="utf-8"),
         js_on_load="\n".join((folder / name).read_text(encoding="utf-8") for name in scripts),
-        server_functions=[read_picture, read_frame, explain, leave],
+        server_functions=[services.function("try", "public", one) for one in functions],
         apply_default_css=False,
         elem_id="try",
     )  # fmt: skip
+
+    def predict_picture(picture: Upload | None) -> dict:
+        return _predict(services, picture)
+
+    def correct_face(
+        picture: Upload | None, box: object, expression: str, annotator: str, consent: object, request_id: str
+    ) -> int:
+        return _correct_by_api(services, picture, box, expression, annotator, consent, request_id)
+
     services.endpoint(
         "predict",
         "public",
-        lambda upload: _predict(services, upload),
+        predict_picture,
         [safe_image(label="Picture", visible=False)],
         [gr.JSON(label="Faces and scores", visible=False)],
     )
+    services.endpoint(
+        "correct",
+        "public",
+        correct_face,
+        [safe_image(label="Picture", visible=False), gr.JSON(label="Box", visible=False),
+         gr.Textbox(label="Expression", visible=False), gr.Textbox(label="Annotator", visible=False),
+         gr.JSON(label="Consent", visible=False), gr.Textbox(label="Request id", visible=False)],
+        [gr.Number(label="Annotation", precision=0, visible=False)],
+    )  # fmt: skip
 
 
 def _predict(services: Services, upload: Upload | None) -> dict:
@@ -133,6 +169,17 @@ def _answer(payload: object, work: Callable[[str], dict]) -> dict:
         return {"error": "The picture could not be read because of a fault in the app; its log says more."}
 
 
+def _said(work: Callable[[], dict]) -> dict:
+    """What `work` answers, or {error: one sentence}."""
+    try:
+        return work()
+    except ValueError as error:
+        return {"error": str(error)}
+    except Exception:
+        log.exception("answering the page failed")
+        return {"error": "That could not be done because of a fault in the app; its log says more."}
+
+
 def _read_picture(services: Services, payload: dict, picture: str) -> dict:
     recognizer = services.recognizer()
     with services.turns.turn():
@@ -148,6 +195,82 @@ def _read_frame(live: LiveReader, payload: dict, picture: str) -> dict:
 
 def _number(value: object, otherwise: float) -> float:
     return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else otherwise
+
+
+def _correct(services: Services, payload: dict) -> dict:
+    picture = payload.get("picture")
+    if not isinstance(picture, str) or not picture.startswith("data:"):
+        raise UnreadablePicture("The page sent no picture; choose the photo again.")
+    live = payload.get("source") == "live"
+    code = str(payload.get("code") or "")
+    # What one camera shows is mostly one person: all under one code is one group.
+    owner = hashlib.sha256(code.encode()).hexdigest()[:16]
+    correction = _correction(
+        services, picture, payload.get("box"),
+        label=str(payload.get("label")), annotator=str(payload.get("annotator", "")), request=str(payload.get("request", "")),
+        code=code, pixels=payload.get("pixels") is not False, source="live" if live else "photo",
+        group=f"live:{owner}" if live else None,
+    )  # fmt: skip
+    return {"kept": services.keep(correction)}
+
+
+def _correct_by_api(
+    services: Services, upload: Upload | None, box: object, expression: str, annotator: str, consent: object, request: str
+) -> int:
+    """``/correct``: `consent` is a withdrawal code, or true where agreement was taken elsewhere."""
+    if upload is None:
+        raise gr.Error("No picture was sent; choose a file.", print_exception=False)
+    try:
+        agreed = consent is True or (isinstance(consent, str) and consent.strip().lower() == "true")
+        if not agreed and not (isinstance(consent, str) and consent.strip()):
+            raise ValueError(
+                "Nothing is kept without agreement: send consent as a withdrawal code, or as true once the person has "
+                f"agreed to this: {services.purpose()}"
+            )
+        return services.keep(_correction(
+            services, upload.content, box, label=expression, annotator=annotator, request=request,
+            code=None if agreed else consent, source="api", group=None, suggested=False,
+        ))  # fmt: skip
+    except ValueError as error:
+        log.info("refused: %s", error)
+        raise gr.Error(_named(str(error), upload.name), print_exception=False) from error
+    except Exception as error:
+        log.exception("correct failed")
+        raise gr.Error("The correction could not be kept because of a fault in the app; its log says more.") from error
+
+
+def _correction(services: Services, picture: bytes | str, box: object, group: str | None, **said: object) -> Correction:
+    """The correction of the face at `box`, with what the model says of it now. Raises ValueError in one sentence."""
+    from fer.chips import Chip
+
+    recognizer = services.recognizer()
+    with services.turns.turn():
+        image = open_picture(picture)
+        face = _face_at(recognizer, image, box)
+        (prediction,) = recognizer.predict([recognizer.bundle.preprocess(image, face)])
+        chip = Chip.cut(image, face, recognizer.bundle.preprocess)
+    group = group or "photo:" + hashlib.sha256(image.tobytes()).hexdigest()[:16]
+    return Correction(chip, prediction, group=group, **said)
+
+
+def _face_at(recognizer: Recognizer, image: Image.Image, box: object) -> Face:
+    """The face that overlaps `box` by half or more: one the detector finds, or else one it can follow there."""
+    gone = "That face is not in the picture; choose the photo again."
+    try:
+        wanted = Face(tuple(float(value) for value in box))
+        left, top, right, bottom = wanted.box
+        if not (all(map(math.isfinite, wanted.box)) and right - left >= 1 and bottom - top >= 1):
+            raise ValueError(gone)
+    except (TypeError, ValueError):
+        raise ValueError(f"The box should be left, top, right, bottom in pixels. {gone}") from None
+    found = recognizer.detector.find(image)
+    near = max(found, key=lambda one: overlap(one, wanted), default=None)
+    if near is None or overlap(near, wanted) < 0.5:
+        # Live video is searched with other settings than a photo.
+        (near,) = recognizer.detector.follow(image, [wanted])
+    if near is None or overlap(near, wanted) < 0.5:
+        raise ValueError(gone)
+    return near
 
 
 def _explain(services: Services, payload: dict, picture: str) -> dict:

@@ -1,0 +1,206 @@
+"""Which face to ask about next, of whom, and why: `ReviewQueue`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from labeling.agreement import alpha, with_others
+from labeling.labels import LABELS
+from labeling.pool import NOT_SEEN, SKIPPED, Pool
+from labeling.reasons import WANTED, Faces, Ranking, ranking
+from labeling.store import LabelStore
+
+LEASE_SECONDS = 120.0  # an item handed out is not given to anybody else for so long
+FRESH_SECONDS = 5.0  # the order is computed anew when it is older than this and something has changed
+SMALL = 3000  # items up to which the order is computed with every change, at once
+AGREEMENT_SECONDS = 10.0  # between two computations of the agreement
+CHECK_SHARE = 0.02  # of the items handed out are ones that the person has labelled before
+CHECK_AFTER = 50  # labels of the person that lie between, at least
+
+CHECK = "You have labelled this face before; it is shown again to see how steady labels are."
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An item to ask about: `score` 0..1 of the reason, and the `reason` in words, for the person who is asked."""
+
+    item: int
+    score: float
+    reason: str
+
+
+class ReviewQueue:
+    """Serves several people at once; `clock` returns seconds and is replaced in tests.
+
+    Nobody is given an item twice, but for a stated check of how steady labels are; two people are not
+    given the same one at the same time.
+    """
+
+    def __init__(
+        self, store: LabelStore, clock: Callable[[], float] = time.monotonic, seed: int | None = None
+    ) -> None:  # fmt: skip
+        self._store = store
+        self._pool = Pool(store)
+        self._clock = clock
+        self._random = np.random.default_rng(seed)
+        self._lock = threading.Lock()
+        self._leases: dict[int, tuple[str, float]] = {}  # item -> who holds it, until when
+        self._ranking: Ranking | None = None
+        self._ranked_at = -np.inf
+        self._changed = np.zeros(0, dtype=bool)  # rows whose place in the order no longer holds
+        self._ranking_now = threading.Lock()
+        self._agreement: tuple[float, dict] = (-np.inf, {})
+        self._agreeing = threading.Lock()
+
+    def next(self, annotator: str, count: int = 1) -> list[Candidate]:
+        """Up to `count` items to ask `annotator` about, the most useful first; they are held for two minutes."""
+        with self._lock:
+            self._follow()
+        self._refresh()
+        with self._lock:
+            self._follow()
+            found = self._choose(annotator, count)
+        if len(found) < count and self._refresh(whatever=True):
+            with self._lock:
+                found += self._choose(annotator, count - len(found))
+        return found
+
+    def release(self, annotator: str) -> None:
+        """Give back what `annotator` holds: the page was opened anew, and knows nothing of it."""
+        with self._lock:
+            self._leases = {item: lease for item, lease in self._leases.items() if lease[0] != annotator}
+
+    def returned(self, item: int) -> None:
+        """`item` was judged: nobody holds it any longer."""
+        with self._lock:
+            self._leases.pop(item, None)
+
+    def waiting(self, annotator: str) -> int:
+        """How many items there are still to ask `annotator` about."""
+        with self._lock:
+            self._follow()
+        self._refresh()
+        with self._lock:
+            return int(self._askable(annotator).sum())
+
+    def statistics(self, annotator: str | None = None) -> dict:
+        """Counts of everything, now; the agreement is computed beside, and may be some seconds old."""
+        with self._lock:
+            self._follow()
+            counts = self._counts()
+            mine = None if annotator is None else self._pool.answers_of(annotator).copy()
+        if mine is not None:
+            same, on = with_others(mine, self._pool.votes)
+            counts["mine"] = {"labels": int((mine >= 0).sum()), "skipped": int((mine == SKIPPED).sum()),
+                              "agreement": same and round(same, 4), "compared": on}  # fmt: skip
+        return {**counts, "agreement": self._known_agreement()}
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        """Read what is new in the store."""
+        changed = self._pool.catch_up()
+        if len(self._pool) < len(self._changed):  # a withdrawal: rows have moved
+            self._ranking, self._changed = None, np.zeros(0, dtype=bool)
+        self._changed = np.concatenate([self._changed, np.zeros(len(self._pool) - len(self._changed), dtype=bool)])
+        self._changed[changed] = True
+
+    def _refresh(self, whatever: bool = False) -> bool:
+        """Compute the order anew where it is needed, in the background where it takes long; whether it is new now."""
+        with self._lock:
+            stale = self._ranking is None or bool(self._changed.any())
+            small = len(self._pool) <= SMALL
+            young = self._clock() - self._ranked_at < FRESH_SECONDS
+        if not stale or (young and not small and not whatever):
+            return False
+        if self._ranking is None or small:
+            self._rank()
+            return True
+        if self._ranking_now.acquire(blocking=False):
+            threading.Thread(target=self._rank_and_release, name="review-queue", daemon=True).start()
+        return False
+
+    def _rank_and_release(self) -> None:
+        try:
+            self._rank()
+        finally:
+            self._ranking_now.release()
+
+    def _rank(self) -> None:
+        with self._lock:
+            pool, before = self._pool, self._changed.copy()
+            kept = np.flatnonzero(pool.pixels)
+            faces = Faces(pool.probabilities[kept], pool.features[kept], pool.votes[kept], pool.twin[kept])
+            seed = int(self._random.integers(2**32))
+        fresh = ranking(faces, np.random.default_rng(seed))
+        with self._lock:
+            if len(self._pool) < len(before):
+                return  # a withdrawal came between
+            self._ranking = Ranking(kept[fresh.rows], fresh.reasons, fresh.scores)
+            self._ranked_at = self._clock()
+            self._changed[: len(before)] &= ~before
+
+    def _askable(self, annotator: str) -> np.ndarray:
+        """bool: which places of the order can be handed to `annotator` now."""
+        if self._ranking is None:  # a withdrawal came between
+            return np.zeros(0, dtype=bool)
+        order, now = self._ranking.rows, self._clock()
+        self._leases = {item: lease for item, lease in self._leases.items() if lease[1] > now}
+        held = np.zeros(len(self._pool), dtype=bool)
+        held[self._pool.rows(list(self._leases))] = True
+        return (self._pool.answers_of(annotator)[order] == NOT_SEEN) & ~held[order] & ~self._changed[order]
+
+    def _choose(self, annotator: str, count: int) -> list[Candidate]:
+        found = self._check(annotator)
+        for place in np.flatnonzero(self._askable(annotator))[: count - len(found)]:
+            item = int(self._pool.ids[self._ranking.rows[place]])
+            found.append(Candidate(item, float(self._ranking.scores[place]), self._ranking.reason(place).words))
+        until = self._clock() + LEASE_SECONDS
+        self._leases.update({one.item: (annotator, until) for one in found})
+        return found
+
+    def _check(self, annotator: str) -> list[Candidate]:
+        """Now and then an item that the person has labelled before."""
+        if self._random.random() >= CHECK_SHARE:
+            return []
+        earlier = self._store.labelled_by(annotator, before_last=CHECK_AFTER)
+        earlier = [item for item in earlier if item not in self._leases]
+        return [Candidate(int(self._random.choice(earlier)), 0.0, CHECK)] if earlier else []
+
+    def _counts(self) -> dict:
+        pool = self._pool
+        labelled = pool.votes.sum(axis=1) > 0
+        return {
+            "faces": int(pool.pixels.sum()),
+            "labelled": int((labelled & pool.pixels).sum()),
+            "labels_without_picture": int((labelled & ~pool.pixels).sum()),
+            "by_label": dict(zip(LABELS, pool.votes.sum(axis=0).tolist(), strict=True)),
+            "by_annotator": {name: int((said >= 0).sum()) for name, said in sorted(pool.answers.items())},
+            "wanted": WANTED,
+        }
+
+    def _known_agreement(self) -> dict:
+        """The agreement as it was computed last; where that is long ago, it is computed again beside this."""
+        at, known = self._agreement
+        if self._clock() - at > AGREEMENT_SECONDS and self._agreeing.acquire(blocking=False):
+            thread = threading.Thread(target=self._agree, name="agreement", daemon=True)
+            thread.start()
+            if not known:
+                thread.join(0.1)  # with few labels the first answer has it already
+        return self._agreement[1]
+
+    def _agree(self) -> None:
+        try:
+            with self._lock:
+                votes = self._pool.votes.copy()
+            value = alpha(votes)
+            self._agreement = (self._clock(), {
+                "alpha": None if value is None else round(value, 4), "items": int((votes.sum(axis=1) > 1).sum()),
+            })  # fmt: skip
+        finally:
+            self._agreeing.release()

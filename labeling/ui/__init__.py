@@ -1,0 +1,1 @@
+"""Screens: imported by `app.py` alone."""

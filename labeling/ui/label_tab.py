@@ -1,0 +1,227 @@
+"""The Label tab: one face, one key. Also the API's ``/next``, ``/label``, ``/skip``, ``/undo``, ``/stats``, ``/withdraw``.
+
+The page is one `gr.HTML` whose script keeps faces ahead and labels in a box until the server has them;
+the functions it calls are here. They answer {error: sentence} instead of raising, with {final: true}
+where sending the same again would not help.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Protocol
+
+import gradio as gr
+
+from labeling.database import StoreError
+from labeling.guidelines import guidelines
+from labeling.items import UnknownItem
+from labeling.judgements import LONGEST_NAME, Annotation, Judgement
+from labeling.labels import ANSWERS, LABELS, label_called
+from labeling.people import Right
+from labeling.queue import Candidate, ReviewQueue
+from labeling.store import LabelStore
+
+MOST_AHEAD = 32  # faces one call hands out at most
+log = logging.getLogger(__name__)
+
+
+class Services(Protocol):
+    """What the tab asks of the app that shows it."""
+
+    def labels(self) -> LabelStore:
+        """The labels of the workspace. Raises StoreError while they cannot be opened."""
+        ...
+
+    def queue(self) -> ReviewQueue:
+        """Which face to ask about next. Raises StoreError while the labels cannot be opened."""
+        ...
+
+    def function(self, name: str, right: Right, fn: Callable[[dict], dict]) -> Callable:
+        """`fn` as a server function of the page `name`, for people who have `right`."""
+        ...
+
+    def endpoint(
+        self, name: str, right: Right, fn: Callable, inputs: Sequence[gr.components.Component],
+        outputs: Sequence[gr.components.Component],
+    ) -> None:  # fmt: skip
+        """Register `fn` as ``/name`` of the API, for people who have `right`."""
+        ...
+
+
+def build(services: Services) -> None:
+    """Add the tab's content to the current `gr.Blocks`, and register its endpoints."""
+
+    def begin(payload: dict) -> dict:
+        """{annotator} -> counts; what the page held before it was opened anew goes back to the queue."""
+        return _said(lambda: _begin(services, str(payload["annotator"])))
+
+    def more(payload: dict) -> dict:
+        """{annotator, count} -> {faces, waiting}."""
+        return _said(lambda: _more(services, str(payload["annotator"]), payload.get("count", 1)))
+
+    def judge(payload: dict) -> dict:
+        """{request, item, annotator, label or null, second} -> what was kept, and what model and people say."""
+        return _said(lambda: _judged(services, _judge(services, payload)))
+
+    def undo(payload: dict) -> dict:
+        """{request} -> {}: the judgement made as `request` no longer counts."""
+        return _said(lambda: services.labels().undo(str(payload["request"])) and {})
+
+    def counts(payload: dict) -> dict:
+        """{annotator} -> counts and agreement."""
+        return _said(lambda: services.queue().statistics(str(payload["annotator"])))
+
+    folder = Path(__file__).parent
+    advice = guidelines()
+    gr.HTML(
+        value={
+            "answers": [{"name": one.name, "title": one.title, "code": one.code, "advice": advice[one.name]} for one in ANSWERS],
+            "rules": advice[""], "longest_name": LONGEST_NAME,
+        },
+        html_template=(folder / "label_tab.html").read_text(encoding="utf-8"),
+        css_template=(folder / "label_tab.css").read_text(encoding="utf-8"),
+        js_on_load=(folder / "label_tab.js").read_text(encoding="utf-8"),
+        server_functions=[services.function("label", "label", one) for one in (begin, more, judge, undo, counts)],
+        apply_default_css=False,
+        elem_id="labeling",
+    )  # fmt: skip
+    _build_api(services)
+
+
+def _build_api(services: Services) -> None:
+    def text(label: str) -> gr.Textbox:
+        return gr.Textbox(label=label, visible=False)
+
+    def number(label: str) -> gr.Number:
+        return gr.Number(label=label, precision=0, visible=False)
+
+    def next(annotator: str) -> dict | None:
+        return _next(services, annotator)
+
+    def label(item: int, label: str, annotator: str, request_id: str) -> dict:
+        return _kept(_judge(services, {"item": item, "label": label, "annotator": annotator, "request": request_id}))
+
+    def skip(item: int, annotator: str, request_id: str) -> dict:
+        return _kept(_judge(services, {"item": item, "label": None, "annotator": annotator, "request": request_id}))
+
+    def undo(request_id: str) -> dict:
+        return _kept(services.labels().undo(request_id))
+
+    def stats() -> dict:
+        return services.queue().statistics()
+
+    def withdraw(code: str) -> dict:
+        return {"faces": services.labels().withdraw(code)}
+
+    def register(right: Right, fn: Callable, inputs: list[gr.components.Component], output: str) -> None:
+        services.endpoint(fn.__name__, right, _raising(fn), inputs, [gr.JSON(label=output, visible=False)])
+
+    register("label", next, [text("Annotator")], "Face and reason")
+    register("label", label, [number("Item"), text("Label"), text("Annotator"), text("Request id")], "Annotation")
+    register("label", skip, [number("Item"), text("Annotator"), text("Request id")], "Annotation")
+    register("label", undo, [text("Request id")], "Annotation")
+    register("label", stats, [], "Counts")
+    register("public", withdraw, [text("Withdrawal code")], "Removed")  # who holds the code gave the faces
+
+
+def _begin(services: Services, annotator: str) -> dict:
+    services.queue().release(annotator)
+    return services.queue().statistics(annotator)
+
+
+def _more(services: Services, annotator: str, count: object) -> dict:
+    wanted = min(max(int(count), 1), MOST_AHEAD)
+    faces = _faces(services, services.queue().next(annotator, wanted))
+    return {"faces": faces, "waiting": services.queue().waiting(annotator)}
+
+
+def _next(services: Services, annotator: str) -> dict | None:
+    if not annotator.strip():
+        raise ValueError("A name is needed; say who labels.")
+    for _ in range(3):
+        candidates = services.queue().next(annotator.strip())
+        faces = _faces(services, candidates)
+        if faces or not candidates:
+            break
+    return faces[0] if faces else None
+
+
+def _faces(services: Services, candidates: Sequence[Candidate]) -> list[dict]:
+    """What a page or a script needs to ask about `candidates`; what the model says is not among it."""
+    store, faces = services.labels(), []
+    reasons = {one.item: one.reason for one in candidates}
+    for item in store.items(list(reasons)):
+        try:
+            picture = base64.b64encode(store.picture(item)).decode()
+        except StoreError as error:
+            log.warning("face %d is not asked about: %s", item.id, error)
+            continue
+        faces.append({
+            "item": item.id, "chip": f"data:image/png;base64,{picture}", "width": item.width, "height": item.height,
+            "box": item.box, "ready_made": item.landmarks is None, "source": item.source, "reason": reasons[item.id],
+        })  # fmt: skip
+    return faces
+
+
+def _judge(services: Services, payload: dict) -> Annotation:
+    label, second = payload.get("label"), payload.get("second")
+    judgement = Judgement(
+        str(payload.get("request") or ""), str(payload.get("annotator") or ""),
+        None if label is None else label_called(label), None if second is None else label_called(second),
+    )  # fmt: skip
+    try:
+        item = int(payload["item"])
+    except (KeyError, TypeError, ValueError):
+        raise ValueError("The number of a face is needed; take it from what next answers.") from None
+    annotation = services.labels().judge(item, judgement)
+    services.queue().returned(item)
+    return annotation
+
+
+def _kept(annotation: Annotation) -> dict:
+    """A judgement for scripts; the same whenever it is asked for."""
+    scores = annotation.probabilities and dict(zip(LABELS, (round(one, 6) for one in annotation.probabilities), strict=False))
+    return {
+        "annotation": annotation.id, "item": annotation.item, "kind": annotation.kind, "label": annotation.label,
+        "second": annotation.second, "annotator": annotation.annotator, "at": annotation.at,
+        "suggested": annotation.suggested, "model": annotation.model, "scores": scores,
+    }  # fmt: skip
+
+
+def _judged(services: Services, annotation: Annotation) -> dict:
+    """`_kept`, and what other people said: shown once the person has answered."""
+    others = services.labels().said_by_others(annotation.item, annotation.annotator)
+    return {**_kept(annotation), "others": others}
+
+
+def _said(work: Callable[[], dict]) -> dict:
+    """What `work` answers, or {error: one sentence}; {final: true} where the same again would not help."""
+    try:
+        return work()
+    except StoreError as error:
+        return {"error": str(error), "final": isinstance(error, UnknownItem)}
+    except (ValueError, KeyError, TypeError) as error:
+        return {"error": str(error) if isinstance(error, ValueError) else "The page sent too little; reload it.", "final": True}
+    except Exception:
+        log.exception("answering the page failed")
+        return {"error": "That could not be done because of a fault in the app; its log says more.", "final": True}
+
+
+def _raising(fn: Callable) -> Callable:
+    """`fn` for the API: what is wrong comes as gr.Error, one sentence."""
+
+    @wraps(fn)
+    def called(*values: object) -> object:
+        try:
+            return fn(*values)
+        except ValueError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        except Exception as error:
+            log.exception("an endpoint failed")
+            raise gr.Error("That could not be done because of a fault in the app; its log says more.") from error
+
+    return called
