@@ -54,7 +54,7 @@ class ReviewQueue:
         self._ranked_at = -np.inf
         self._changed = np.zeros(0, dtype=bool)  # rows whose place in the order no longer holds
         self._ranking_now = threading.Lock()
-        self._agreement: tuple[float, dict] = (-np.inf, {})
+        self._agreement: tuple[float, dict] = (-np.inf, {"alpha": None, "items": 0})
         self._agreeing = threading.Lock()
 
     def next(self, annotator: str, count: int = 1) -> list[Candidate]:
@@ -88,8 +88,8 @@ class ReviewQueue:
         with self._lock:
             return int(self._askable(annotator).sum())
 
-    def statistics(self, annotator: str | None = None) -> dict:
-        """Counts of everything, now; the agreement is computed beside, and may be some seconds old."""
+    def statistics(self, annotator: str | None = None, wait: bool = False) -> dict:
+        """Counts of everything, now; the agreement is computed beside, and may be some seconds old unless `wait`."""
         with self._lock:
             self._follow()
             counts = self._counts()
@@ -98,7 +98,7 @@ class ReviewQueue:
             same, on = with_others(mine, self._pool.votes)
             counts["mine"] = {"labels": int((mine >= 0).sum()), "skipped": int((mine == SKIPPED).sum()),
                               "agreement": same and round(same, 4), "compared": on}  # fmt: skip
-        return {**counts, "agreement": self._known_agreement()}
+        return {**counts, "agreement": self._known_agreement(wait)}
 
     # --- inside ---------------------------------------------------------------------------------
 
@@ -184,14 +184,14 @@ class ReviewQueue:
             "wanted": WANTED,
         }
 
-    def _known_agreement(self) -> dict:
+    def _known_agreement(self, wait: bool) -> dict:
         """The agreement as it was computed last; where that is long ago, it is computed again beside this."""
-        at, known = self._agreement
+        at, _ = self._agreement
         if self._clock() - at > AGREEMENT_SECONDS and self._agreeing.acquire(blocking=False):
             thread = threading.Thread(target=self._agree, name="agreement", daemon=True)
             thread.start()
-            if not known:
-                thread.join(0.1)  # with few labels the first answer has it already
+            if wait or at == -np.inf:
+                thread.join(None if wait else 0.1)  # with few labels the first answer has it already
         return self._agreement[1]
 
     def _agree(self) -> None:

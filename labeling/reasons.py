@@ -29,6 +29,7 @@ DEEP = 300  # places of the ranking that are kept apart from each other; it is m
 POOL = 2000  # best faces from which those are chosen
 LOOK_ALIKE = 0.5  # faces nearer than this are alike; 1 is the usual distance between two faces
 ALIKE = 3.0  # taken off the value of a face that equals one before it, less where they differ, 0 from LOOK_ALIKE on
+JITTER = 1e-4  # x
 CROWDING = 0.01  # taken off the value of a face for each one before it that the model gives the same class
 
 
@@ -199,7 +200,7 @@ def ranking(
     is random among the faces with fewest votes. Ties are broken by `random`.
     """
     scores = _scores(faces, random, wanted, control_share)
-    value = scores @ _weights() + 1e-4 * random.random(len(faces), dtype=np.float32)
+    value = scores @ _weights() + JITTER * random.random(len(faces), dtype=np.float32)
     reasons = _reasons(scores)
     open_ = _open(faces, scores, wanted)
     asked = np.flatnonzero(open_ & ~faces.twin)

@@ -65,14 +65,14 @@ async function send() {
   sending = true;
   for (let failures = 0; outbox.length; ) {
     const entry = outbox[0];
-    const answer = await call(entry.undo ? server.undo : server.judge, entry.undo ? { request: entry.undo } : entry);
+    const answer = await (entry.undo ? call(server.undo, { request: entry.undo }) : call(server.judge, entry));
     if (answer && (!answer.error || answer.final)) {
       outbox.shift();
       keepOutbox();
       failures = 0;
       if (answer.error) report(answer.error);
       else if (offline) connected();
-      if (!answer.error && !entry.undo) reveal(entry, answer);
+      if (!answer.error) kept(entry, answer);
     } else {
       failures += 1;
       disconnected(answer?.error);
@@ -186,7 +186,6 @@ function answer(label) {
   said.push({ face: current, entry });
   if (said.length > 50) said.shift();
   times.push(performance.now());
-  mine += label === null ? 0 : 1;
   $(".undo").disabled = false;
   showLast(entry);
   next();
@@ -203,9 +202,8 @@ function undo() {
   current = last.face;
   second = null;
   paint(current);
-  mine -= last.entry.label === null ? 0 : 1;
   $(".last").hidden = true;
-  post({ undo: last.entry.request });
+  post({ undo: last.entry.request, label: last.entry.label });
   progress();
 }
 
@@ -240,22 +238,29 @@ function showLast(entry) {
   $(".last").hidden = false;
   $(".last").dataset.request = entry.request;
   $(".said").textContent = entry.label === null ? "Skipped." : `You: ${inWords(entry)}`;
-  $(".reveal").textContent = "";
+  $(".reveal").textContent = "On its way …";
 }
 const inWords = ({ label, second: also }) => titles[label].toLowerCase() + (also ? `, also ${titles[also].toLowerCase()}` : "");
 
-// Only now, when the answer is on disk, is it shown what the model and other people say.
-function reveal(entry, kept) {
-  if ($(".last").dataset.request !== entry.request || entry.label === null) return;
-  const parts = [];
-  if (kept.scores) {
-    const best = Object.entries(kept.scores).sort((a, b) => b[1] - a[1]).slice(0, 2).filter(([, share], at) => !at || share > 0.1);
+// The server has it on disk: only now does the page count it, and show what the model and other people say.
+function kept(entry, answer) {
+  if (entry.label !== null) mine += entry.undo ? -1 : 1;
+  if (!entry.undo && $(".last").dataset.request === entry.request) reveal(entry, answer);
+  if (mine && mine % 10 === 0) tally();
+  progress();
+}
+
+function reveal(entry, answer) {
+  const parts = ["Kept."];
+  if (entry.label !== null && answer.scores) {
+    const best = Object.entries(answer.scores).sort((a, b) => b[1] - a[1]).slice(0, 2).filter(([, share], at) => !at || share > 0.1);
     parts.push(`The model: ${best.map(([name, share]) => `${titles[name].toLowerCase()} ${percent(share)}`).join(", ")}`);
   }
-  const others = Object.entries(kept.others || {});
-  if (others.length) parts.push(`Others: ${others.map(([name, count]) => `${titles[name].toLowerCase()} ${count}`).join(", ")}`);
-  $(".reveal").textContent = parts.join(" · ");
-  if (mine % 10 === 0) tally();
+  const others = Object.entries(answer.others || {});
+  if (entry.label !== null && others.length) {
+    parts.push(`Others: ${others.map(([name, count]) => `${titles[name].toLowerCase()} ${count}`).join(", ")}`);
+  }
+  $(".reveal").textContent = parts.join(" · ").replace("Kept. · ", "Kept. ");
 }
 
 let agreement = null;
@@ -269,6 +274,7 @@ function progress() {
   const recent = times.filter((time) => performance.now() - time < 60000);
   const span = recent.length > 2 ? (performance.now() - recent[0]) / 60000 : 0;
   const parts = [counted(mine, "face labelled by you", "faces labelled by you")];
+  if (outbox.length > 1) parts.push(`${outbox.length} on their way`);
   if (span > 0.05) parts.push(`${Math.round(recent.length / Math.max(span, 0.1))} a minute`);
   parts.push(`${waiting + ahead.length + (current ? 1 : 0)} to go`);
   if (agreement?.compared) parts.push(`you agree with others on ${percent(agreement.agreement)} of ${counted(agreement.compared, "face", "faces")}`);

@@ -1,0 +1,5 @@
+"""``bench store``."""
+
+
+def bench_store(arguments, progress):
+    raise ValueError("not written yet")
