@@ -32,6 +32,8 @@ class Item:
     group: str  # one clip, person or photo
     twin: int | None  # the item this one is a near-duplicate of
     added_at: str  # UTC
+    name: str | None = None  # of the file it came from, inside its set
+    split: str | None = None  # train, val or test where its set said so
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class NewItem:
     height: int | None = None
     box: Sequence[float] | None = None
     landmarks: Sequence[Sequence[float]] | None = None
+    name: str | None = None
+    split: str | None = None
 
 
 class Catalogue:
@@ -55,6 +59,9 @@ class Catalogue:
         rows = connection.execute(query).fetchall()
         self._marks = np.array([row["fingerprint"] for row in rows], dtype=np.int64)
         self._firsts = [(row["twin"] or row["id"], row["group"]) for row in rows]
+
+    def __len__(self) -> int:
+        return len(self._firsts)
 
     def add(
         self, connection: sqlite3.Connection, item: NewItem, image: str | None, mark: int | None, consent: int | None
@@ -71,10 +78,10 @@ class Catalogue:
             return same["id"]
         twin, group = (None, item.group) if mark is None else self._first_like(mark) or (None, item.group)
         cursor = connection.execute(
-            'INSERT INTO items (image, width, height, box, landmarks, fingerprint, twin, source, "group", consent, added_at) '
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            'INSERT INTO items (image, width, height, box, landmarks, fingerprint, twin, source, "group", '
+            "name, split, consent, added_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (image, item.width, item.height, _json(item.box), _json(item.landmarks), mark, twin, item.source, group,
-             consent, now()),
+             item.name, item.split, consent, now()),
         )  # fmt: skip
         if mark is not None:
             self._remember(mark, twin or cursor.lastrowid, group)
@@ -97,7 +104,7 @@ def item_of(row: sqlite3.Row) -> Item:
     return Item(
         row["id"], row["image"], row["width"], row["height"], row["box"] and tuple(json.loads(row["box"])),
         row["landmarks"] and tuple((x, y) for x, y in json.loads(row["landmarks"])),
-        row["source"], row["group"], row["twin"], row["added_at"],
+        row["source"], row["group"], row["twin"], row["added_at"], row["name"], row["split"],
     )  # fmt: skip
 
 

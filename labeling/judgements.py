@@ -33,6 +33,7 @@ class Judgement:
     model: str | None = None
     probabilities: Sequence[float] | None = None
     votes: dict[str, int] | None = None  # of several people, where an import brings them; `label` leads them
+    at: str | None = None  # UTC, of one that was made elsewhere; None: now
 
     def __post_init__(self) -> None:
         if not 0 < len(self.request) <= LONGEST_REQUEST:
@@ -84,7 +85,7 @@ def insert(
         "INSERT INTO judgements (request, item, annotator, kind, label, second, votes, undoes, suggested, model, "
         "probabilities, consent, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (judgement.request, item, annotator, kind, judgement.label, judgement.second,
-         judgement.votes and json.dumps(judgement.votes), undoes, suggested, model, probabilities, consent, now()),
+         judgement.votes and json.dumps(judgement.votes), undoes, suggested, model, probabilities, consent, judgement.at or now()),
     )  # fmt: skip
     _settle(connection, item, annotator)
     return find_annotation(connection, judgement.request)

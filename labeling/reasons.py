@@ -29,7 +29,7 @@ DEEP = 300  # places of the ranking that are kept apart from each other; it is m
 POOL = 2000  # best faces from which those are chosen
 LOOK_ALIKE = 0.5  # faces nearer than this are alike; 1 is the usual distance between two faces
 ALIKE = 3.0  # taken off the value of a face that equals one before it, less where they differ, 0 from LOOK_ALIKE on
-JITTER = 1e-4  # x
+JITTER = 0.2  # random part of the value: the estimates are too noisy to follow to the letter (Kirsch et al. 2021, arXiv:2106.12059)
 CROWDING = 0.01  # taken off the value of a face for each one before it that the model gives the same class
 
 
@@ -184,7 +184,8 @@ def control(faces: Faces, random: np.random.Generator, share: float = CONTROL_SH
 # --- ranking ------------------------------------------------------------------------------------
 
 # What each reason adds to the value of a face; `control` has a share of the ranking instead.
-WEIGHTS = {"underlabelled": 1.0, "uncertain": 1.0, "rare": 0.5, "far": 0.25, "contradicted": 1.0, "disputed": 1.0}
+WEIGHTS = {"underlabelled": 1.0, "uncertain": 1.0, "rare": 1.0, "far": 0.1, "contradicted": 1.0, "disputed": 1.0}
+FIRST_LOOK = 4  # the first reasons, which need no vote
 SECOND_LOOK = [REASONS.index(CONTRADICTED), REASONS.index(DISPUTED)]
 
 
@@ -208,10 +209,8 @@ def ranking(
     again = np.isin(reasons[asked], SECOND_LOOK)
     drawn, second, first = asked[chance], asked[again], asked[~chance & ~again]
     second = second[np.argsort(-value[second])]
-    rest = 1 - control_share - AGAIN_SHARE
-    asked = _interleaved([
-        (random.permutation(drawn), control_share), (second, AGAIN_SHARE), (_kept_apart(faces, first, value), rest)
-    ])  # fmt: skip
+    meant = _interleaved([(second, AGAIN_SHARE), (_kept_apart(faces, first, value), 1 - AGAIN_SHARE)])
+    asked = _interleaved([(random.permutation(drawn), len(drawn)), (meant, len(meant))])
     twins = np.flatnonzero(open_ & faces.twin)
     rows = np.concatenate([asked, twins[np.argsort(-value[twins])]])
     return Ranking(rows, reasons[rows], scores[rows, reasons[rows]])
@@ -239,8 +238,8 @@ def _open(faces: Faces, scores: np.ndarray, wanted: int) -> np.ndarray:
 def _reasons(scores: np.ndarray) -> np.ndarray:
     """int64 (N,): chance where drawn, else disagreement where there is any, else what lifts the face most above the mean."""
     lifted = (scores - scores.mean(axis=0)) * _weights() if len(scores) else scores
-    lifted[:, SECOND_LOOK] = -np.inf
-    reasons = lifted[:, : REASONS.index(CONTROL)].argmax(axis=1)
+    lifted = np.where(scores > 0, lifted, -np.inf)
+    reasons = lifted[:, :FIRST_LOOK].argmax(axis=1)
     second = scores[:, SECOND_LOOK]
     reasons = np.where(second.any(axis=1), np.array(SECOND_LOOK)[second.argmax(axis=1)], reasons)
     return np.where(scores[:, REASONS.index(CONTROL)] > 0, REASONS.index(CONTROL), reasons)
@@ -269,6 +268,6 @@ def _kept_apart(faces: Faces, rows: np.ndarray, value: np.ndarray) -> np.ndarray
 
 
 def _interleaved(streams: list[tuple[np.ndarray, float]]) -> np.ndarray:
-    """The rows of all streams, each stream in its order and evenly spread at its share of the places."""
+    """The rows of all streams, each in its order and evenly spread, at its share of the places while none has ended."""
     places = [(np.arange(len(rows)) + 0.5) / max(share, 1e-9) for rows, share in streams]
     return np.concatenate([rows for rows, _ in streams])[np.argsort(np.concatenate(places), kind="stable")]

@@ -25,6 +25,8 @@ CREATE TABLE items (
     fingerprint INTEGER,          -- perceptual hash, 64 bits
     twin INTEGER REFERENCES items (id) ON DELETE SET NULL,  -- the first of its near-duplicates
     source TEXT NOT NULL,         -- photo, live, api, or the name of an import
+    name TEXT,                    -- of the file it came from, inside its set; NULL for what visitors give
+    split TEXT CHECK (split IN ('train', 'val', 'test')),  -- the side its set gave it; NULL: by a hash of the group
     "group" TEXT NOT NULL,        -- one clip, person or photo: never divided between training and test
     consent INTEGER REFERENCES consents (id),
     added_at TEXT NOT NULL

@@ -33,6 +33,15 @@ class Score:
     features: np.ndarray
 
 
+@dataclass(frozen=True)
+class Brought:
+    """A part of an import that is on disk: the numbers of its `items`, how many are `fresh`, new judgements."""
+
+    items: tuple[int, ...]
+    fresh: int
+    judged: int
+
+
 class LabelStore:
     """The folder ``labels`` of a workspace; safe to share between threads and with other processes.
 
@@ -53,15 +62,30 @@ class LabelStore:
 
     def add(self, items: Iterable[NewItem]) -> list[int]:
         """Keep faces; their ids, that of an earlier item where the same picture is already here."""
-        ids: list[int] = []
+        return [number for part in self.bring((one, ()) for one in items) for number in part.items]
+
+    def bring(self, faces: Iterable[tuple[NewItem, Sequence[Judgement]]]) -> Iterator["Brought"]:
+        """Keep many faces with what was said about them, some hundred at a time; each part is on disk when it is given.
+
+        A face whose picture is already here gets the judgements whose requests are new; so a broken import is
+        simply begun again.
+        """
         known = None
-        for chunk in _chunks(items):
-            marks = [one.png and fingerprint(one.png) for one in chunk]
+        for chunk in _chunks(faces):
+            items = [item for item, _ in chunk]
+            marks = [one.png and fingerprint(one.png) for one in items]
             with self.database.writing() as connection:
                 known = known or Catalogue(connection)
-                for one, name, mark in zip(chunk, self._keep(chunk), marks, strict=True):
-                    ids.append(known.add(connection, one, name, mark, None))
-        return ids
+                numbers, fresh, judged = [], 0, 0
+                for (item, said), name, mark in zip(chunk, self._keep(items), marks, strict=True):
+                    before = len(known)
+                    numbers.append(known.add(connection, item, name, mark, None))
+                    fresh += len(known) - before
+                    for judgement in said:
+                        if find_annotation(connection, judgement.request) is None:
+                            judgements.insert(connection, numbers[-1], judgement, None)
+                            judged += 1
+            yield Brought(tuple(numbers), fresh, judged)
 
     def item(self, number: int) -> Item:
         """The item `number`. Raises UnknownItem."""
@@ -241,9 +265,9 @@ def _undoing(request: str) -> str:
     return f"undo:{request}"
 
 
-def _chunks(items: Iterable[NewItem]) -> Iterator[list[NewItem]]:
-    chunk: list[NewItem] = []
-    for one in items:
+def _chunks(faces: Iterable[tuple]) -> Iterator[list[tuple]]:
+    chunk: list[tuple] = []
+    for one in faces:
         chunk.append(one)
         if len(chunk) == CHUNK:
             yield chunk
