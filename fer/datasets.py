@@ -1,14 +1,16 @@
 """Data sets of ready-made faces as people have them on disk, one `FaceSet` per split.
 
 A source is written ``KIND:PATH``. Kinds: ``ferplus:`` (the folder that Microsoft's FERPlus
-repository makes: FER2013Train, FER2013Valid, FER2013Test with a label.csv each) and ``folder:``
-(one folder per expression, optionally inside train, val and test folders).
+repository makes: FER2013Train, FER2013Valid, FER2013Test with a label.csv each), ``folder:``
+(one folder per expression, optionally inside train, val and test folders) and ``snapshot:`` (labels
+collected in the app, as ``python -m labeling snapshot`` writes them).
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from fer.emotions import CLASSES, FERPLUS_COLUMNS, canonical
+from fer.faces import Face
 from fer.picture import SUFFIXES, open_picture
 
 SPLITS = ("train", "val", "test")
@@ -44,6 +47,7 @@ class FaceSet:
     targets: np.ndarray
     labels: np.ndarray
     classes: tuple[str, ...] = CLASSES
+    faces: tuple[Face, ...] | None = None  # where in each picture; None: ready-made crops, the picture is the face
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -55,12 +59,17 @@ class FaceSet:
         except ValueError as error:
             raise DataError(f"{self.name}: {error}") from error
 
+    def face(self, index: int, image: Image.Image) -> Face:
+        """Where the face is in `image`, the picture at `index`."""
+        return self.faces[index] if self.faces else Face.whole(image)
+
     def subset(self, keep: np.ndarray) -> "FaceSet":
         """The faces at `keep`, a bool (N,) or an int array of indices."""
         indices = np.flatnonzero(keep) if keep.dtype == bool else keep
         return FaceSet(
             self.name, self.split, self.protocol, tuple(self.paths[i] for i in indices),
             self.targets[indices], self.labels[indices], self.classes,
+            self.faces and tuple(self.faces[i] for i in indices),
         )  # fmt: skip
 
     def for_training(self) -> "FaceSet":
@@ -95,6 +104,7 @@ def _joined(parts: list[FaceSet], split: str) -> FaceSet:
     return FaceSet(
         parts[0].name, split, parts[0].protocol, sum((part.paths for part in parts), ()),
         np.concatenate([part.targets for part in parts]), np.concatenate([part.labels for part in parts]),
+        faces=sum((part.faces for part in parts), ()) if parts[0].faces is not None else None,
     )  # fmt: skip
 
 
@@ -137,7 +147,15 @@ def majority(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     remaining votes of the eight expressions, normalised, zero where unknown or NF lead or nothing
     remains. Returns float32 (N, 8) and int64 (N,).
     """
-    votes = np.where(votes > 1, votes, 0.0)
+    return shares(np.where(votes > 1, votes, 0.0))
+
+
+def shares(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Targets float32 (N, 8) and labels int64 (N,) of votes, float (N, 10), none of which is taken for noise.
+
+    A face is counted if one of the eight has more than half of all votes; it has a target if unknown and NF
+    do not lead.
+    """
     total = votes.sum(axis=1)
     top = votes.argmax(axis=1)
     faces = top < len(CLASSES)
@@ -190,4 +208,52 @@ def _folder_faces(pictures: list[tuple[Path, int]], split: str) -> FaceSet:
     )  # fmt: skip
 
 
-READERS: dict[str, Callable[[Path, str], FaceSet]] = {"ferplus": _read_ferplus, "folder": _read_folder}
+# --- snapshots of collected labels --------------------------------------------------------------
+
+
+def _read_snapshot(root: Path, split: str) -> FaceSet:
+    lines = [line for line in _manifest(root) if line["split"] == split]
+    votes = np.array([[line["votes"].get(name, 0) for name in FERPLUS_COLUMNS] for line in lines], dtype=float)
+    targets, labels = shares(votes.reshape(-1, len(FERPLUS_COLUMNS)))  # a single vote counts: mostly it is all there is
+    paths = tuple(_checked(root / "images" / f"{line['image']}.png") for line in lines)
+    return FaceSet(
+        "snapshot", split, "collected labels: counted if one of 8 expressions has more than half of the votes",
+        paths, targets, labels, faces=tuple(_face_in(line) for line in lines),
+    )  # fmt: skip
+
+
+def _manifest(root: Path) -> list[dict]:
+    """The lines of a snapshot's manifest. Raises DataError where it was changed or faces were withdrawn from it."""
+    manifest = root / "manifest.jsonl"
+    if (root / "WITHDRAWN.json").exists():
+        raise DataError(f"faces of the snapshot {root.name} were withdrawn; take a new snapshot")
+    if not manifest.is_file():
+        raise DataError(f"{manifest} is missing; give the folder of a snapshot")
+    content = manifest.read_bytes()
+    if hashlib.sha256(content).hexdigest()[:16] != root.name:
+        raise DataError(f"{manifest} is not what was taken as snapshot {root.name}; take a new one")
+    try:
+        return [json.loads(line) for line in content.decode().splitlines()]
+    except ValueError as error:
+        raise DataError(f"{manifest} is not a manifest ({error}); take a new snapshot") from error
+
+
+def _checked(path: Path) -> Path:
+    """`path`, whose name is the SHA-256 of its content. Raises DataError where it is not."""
+    try:
+        altered = hashlib.sha256(path.read_bytes()).hexdigest() != path.stem
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); take a new snapshot") from error
+    if altered:
+        raise DataError(f"{path} was altered since the snapshot was taken; take a new one")
+    return path
+
+
+def _face_in(line: dict) -> Face:
+    landmarks = line["landmarks"]
+    return Face(tuple(line["box"]), landmarks and tuple((x, y) for x, y in landmarks))
+
+
+READERS: dict[str, Callable[[Path, str], FaceSet]] = {
+    "ferplus": _read_ferplus, "folder": _read_folder, "snapshot": _read_snapshot,
+}  # fmt: skip

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from fer.datasets import FaceSet
-from fer.faces import Face
 from fer.model import forward_logits
 from fer.transforms import Preprocess
 
@@ -107,8 +106,8 @@ def read_logits(network: nn.Module, preprocess: Preprocess, faces: FaceSet, prog
     with torch.inference_mode():
         for start in progress(starts):
             indices = range(start, min(start + BATCH, len(faces)))
-            images = [faces.image(index) for index in indices]
-            batch = torch.stack([preprocess(image, Face.whole(image)) for image in images])
+            images = [(index, faces.image(index)) for index in indices]
+            batch = torch.stack([preprocess(image, faces.face(index, image)) for index, image in images])
             parts.append(forward_logits(network, batch).numpy())
     return np.concatenate(parts)
 

@@ -29,7 +29,6 @@ from fer import datasets, evaluate
 from fer.bundle import ModelBundle
 from fer.config import TrainConfig, command, read_config, shown
 from fer.datasets import DataError, FaceSet
-from fer.faces import Face
 from fer.files import replace_file, replace_json, replace_text
 from fer.model import build, forward_logits, initialise, parameter_groups
 from fer.runs import RunPaths
@@ -112,7 +111,7 @@ def draw_batch(config: TrainConfig, faces: FaceSet, step: int) -> tuple[Tensor, 
 def _draw_face(config: TrainConfig, faces: FaceSet, index: int, epoch: int) -> Tensor:
     random = np.random.default_rng([config.seed, epoch, index])
     image = faces.image(index)
-    crop = config.preprocess().crop(image, Face.whole(image))
+    crop = config.preprocess().crop(image, faces.face(index, image))
     if config.preprocess().grayscale:
         crop = crop.convert("L")  # the tail would do it later; a third of the numbers to augment
     view = config.augment().crop(crop, config.size, random)

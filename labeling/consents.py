@@ -68,4 +68,5 @@ def withdraw(connection: sqlite3.Connection, code: str) -> int:
     connection.execute(f"DELETE FROM judgements WHERE item IN {theirs}", consent)
     gone = connection.execute("DELETE FROM items WHERE consent = ?", consent).rowcount  # scores go along
     connection.execute("DELETE FROM consents WHERE id = ?", consent)
+    connection.execute("INSERT INTO untidy VALUES (?)", (now(),))
     return gone

@@ -80,6 +80,11 @@ class Database:
         if blocked:
             raise StoreError(f"{NAME} is busy with another program; withdraw again to remove the last traces.")
 
+    def rebuild(self) -> None:
+        """Write the file anew: when rows move between pages SQLite leaves copies behind, deleted or not."""
+        with self._turn, sentences(), closing(self._connect()) as connection:
+            connection.execute("VACUUM")
+
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self.path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
@@ -106,7 +111,9 @@ def sentences() -> Iterator[None]:
 
 def _sentence(error: Exception) -> str:
     words, number = str(error).lower(), getattr(error, "errno", None)
-    if number in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in words:
+    # SQLite reports a full disk as an I/O error where it was to enlarge the memory that processes share.
+    full = getattr(error, "sqlite_errorname", "") in ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
+    if full or number in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in words:
         return "The disk of the workspace is full; free some space and try again. Nothing was stored of this."
     if number in (errno.EROFS, errno.EACCES, errno.EPERM) or "readonly" in words or "unable to open" in words:
         return f"{NAME} cannot be written; make the workspace writable or choose another --workspace. Nothing was stored of this."
@@ -114,16 +121,18 @@ def _sentence(error: Exception) -> str:
         return f"{NAME} in the workspace is damaged; put a backup in its place or choose another --workspace."
     if "locked" in words or "busy" in words:
         return f"{NAME} is busy with another program; try again in a moment. Nothing was stored of this."
-    return f"{NAME} in the workspace could not be used ({error}); see the disk, then try again."
+    cause = error.strerror if isinstance(error, OSError) else error  # an OSError's own words name folders
+    return f"{NAME} in the workspace could not be used ({cause}); look at the disk, then try again."
 
 
 def on_network(path: Path) -> bool:
     """Whether `path` lies on a disk of another machine, by Linux's list of mounts; False where there is none."""
     try:
-        mounts = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
+        mounts = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8", errors="replace").splitlines()]
     except OSError:
         return False
     place = path.resolve()
     above = [(Path(fields[1]), fields[2]) for fields in mounts if place.is_relative_to(fields[1].replace(r"\040", " "))]
-    kind = max(above, key=lambda mount: len(mount[0].parts))[1] if above else ""
+    # Of two mounts on one folder the later one is seen.
+    kind = max(reversed(above), key=lambda mount: len(mount[0].parts))[1] if above else ""
     return kind.split(".")[0] in NETWORK_DISKS

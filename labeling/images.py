@@ -32,7 +32,7 @@ class ImageFiles:
     def put_all(self, contents: Iterable[bytes]) -> list[str]:
         """Keep several at the cost of one wait for the disk; their SHA-256. Raises OSError, and then keeps none."""
         partials: dict[Path, Path] = {}
-        names = []
+        names, placed = [], []
         try:
             for content in contents:
                 names.append(hashlib.sha256(content).hexdigest())
@@ -40,8 +40,13 @@ class ImageFiles:
             _sync(list(partials))
             for partial, path in partials.items():
                 os.replace(partial, path)
+                placed.append(path)
             for folder in {path.parent for path in partials.values()}:
                 _sync_folder(folder)
+        except BaseException:
+            for path in placed:
+                path.unlink(missing_ok=True)
+            raise
         finally:
             for partial in partials:
                 partial.unlink(missing_ok=True)
@@ -77,10 +82,18 @@ class ImageFiles:
         """Remove what no row names (`used`) and nobody touched for an hour; how many files that were."""
         limit = time.time() - ABANDONED_SECONDS
         files = [path for path in self.root.glob("??/*") if path.suffix != SUFFIX or path.stem not in used]
-        abandoned = [path for path in files if path.stat().st_mtime < limit]
+        abandoned = [path for path in files if _touched(path) < limit]
         for path in abandoned:
             path.unlink(missing_ok=True)
         return len(abandoned)
+
+
+def _touched(path: Path) -> float:
+    """When the file was written or named last, seconds; never, for one that is gone meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
 
 
 def _sync(files: list[Path]) -> None:

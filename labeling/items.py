@@ -64,9 +64,10 @@ class Catalogue:
         return len(self._firsts)
 
     def add(
-        self, connection: sqlite3.Connection, item: NewItem, image: str | None, mark: int | None, consent: int | None
-    ) -> int:
-        """Insert a row for `item`, whose picture is the file `image` with the fingerprint `mark`; its id.
+        self, connection: sqlite3.Connection, item: NewItem, image: str | None, marks: tuple[int, int] | None,
+        consent: int | None,
+    ) -> int:  # fmt: skip
+        """Insert a row for `item`, whose picture is the file `image` with the fingerprints `marks`; its id.
 
         The id of the earlier item where the same picture is kept under the same consent. A near-duplicate
         joins the group of the first of its kind, so that the two never part between training and test.
@@ -76,7 +77,8 @@ class Catalogue:
         ).fetchone()
         if same:
             return same["id"]
-        twin, group = (None, item.group) if mark is None else self._first_like(mark) or (None, item.group)
+        twin, group = (marks and self._first_like(marks)) or (None, item.group)
+        mark = marks and marks[0]
         cursor = connection.execute(
             'INSERT INTO items (image, width, height, box, landmarks, fingerprint, twin, source, "group", '
             "name, split, consent, added_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -87,9 +89,9 @@ class Catalogue:
             self._remember(mark, twin or cursor.lastrowid, group)
         return cursor.lastrowid
 
-    def _first_like(self, mark: int) -> tuple[int, str] | None:
-        """The item that `mark` is a near-duplicate of, and its group."""
-        index = nearest(mark, self._marks[: len(self._firsts)])
+    def _first_like(self, marks: tuple[int, int]) -> tuple[int, str] | None:
+        """The item that a picture with `marks` is a near-duplicate of, and its group."""
+        index = nearest(marks, self._marks[: len(self._firsts)])
         return None if index is None else self._firsts[index]
 
     def _remember(self, mark: int, first: int, group: str) -> None:

@@ -14,6 +14,7 @@ from labeling.schema import now
 
 LONGEST_NAME = 60  # letters of an annotator's name
 LONGEST_REQUEST = 200
+_UNDO = "undo:"
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,12 @@ class Judgement:
     at: str | None = None  # UTC, of one that was made elsewhere; None: now
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.request) <= LONGEST_REQUEST:
-            raise ValueError(f"A request id of 1 to {LONGEST_REQUEST} letters is needed; make up one for each label.")
         if not 0 < len(self.annotator.strip()) <= LONGEST_NAME:
             raise ValueError(f"A name of 1 to {LONGEST_NAME} letters is needed; say who labels.")
         if self.label is not None and self.label not in LABELS:
             raise ValueError(f"“{self.label}” is not a label; use one of {', '.join(LABELS)}.")
+        if self.second is not None and self.label is None:
+            raise ValueError("A second expression needs a first one; give both.")
         if self.second is not None and (self.second not in LABELS or _no_expression(self.label, self.second)):
             raise ValueError(f"“{self.second}” cannot be the second expression beside “{self.label}”.")
 
@@ -63,6 +64,19 @@ class Annotation:
     model: str | None
     probabilities: tuple[float, ...] | None
     at: str  # UTC
+
+
+def undoing(request: str) -> str:
+    """The request of the judgement that takes back `request`."""
+    return f"{_UNDO}{request}"
+
+
+def check_request(request: str) -> None:
+    """Raise ValueError, in one sentence, for a request id that a caller may not use."""
+    if not 0 < len(request) <= LONGEST_REQUEST or request.startswith(_UNDO):
+        raise ValueError(
+            f"A request id of 1 to {LONGEST_REQUEST} letters, not beginning with “{_UNDO}”, is needed; make up one for each label."
+        )
 
 
 def find_annotation(connection: sqlite3.Connection, request: str) -> Annotation | None:

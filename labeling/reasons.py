@@ -4,8 +4,7 @@ A reason maps `Faces` to one float per face, 0..1, 0 where it does not apply. `r
 look-alikes and crowds of one class apart, and mixes in a random control share. Its words are read before
 the labeler answers, so they never say what the model or another person saw.
 
-Pool-based active learning with a random arm (Settles 2009, "Active Learning Literature Survey"); the
-weights were tuned with ``python -m fer bench queue``, see there.
+``python -m fer bench queue`` measures what the order is worth and says how the weights were chosen.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ WANTED = 2  # people who should label each face
 MOST = 5  # people asked at most; a face they still disagree about is simply ambiguous
 CLEAR = 0.5  # a contradiction at least this strong reopens a face that has enough votes
 CONTROL_SHARE = 0.1  # of the ranking, drawn at random
-AGAIN_SHARE = 0.3  # of the ranking, faces people or the model disagree about; an imported set must not fill it with them
+AGAIN_SHARE = 0.3  # of the ranking, faces with disagreement; an imported set must not fill it with them
 
 ANCHORS = 256  # labelled faces that `far` measures from, at most
 CHUNK = 8192  # faces whose distances are in memory at once
@@ -29,7 +28,7 @@ DEEP = 300  # places of the ranking that are kept apart from each other; it is m
 POOL = 2000  # best faces from which those are chosen
 LOOK_ALIKE = 0.5  # faces nearer than this are alike; 1 is the usual distance between two faces
 ALIKE = 3.0  # taken off the value of a face that equals one before it, less where they differ, 0 from LOOK_ALIKE on
-JITTER = 0.2  # random part of the value: the estimates are too noisy to follow to the letter (Kirsch et al. 2021, arXiv:2106.12059)
+JITTER = 0.3  # random part of a value: the very top of an estimate is mostly its noise (arXiv:2106.12059)
 CROWDING = 0.01  # taken off the value of a face for each one before it that the model gives the same class
 
 
@@ -143,7 +142,7 @@ def rare(faces: Faces) -> np.ndarray:
 
 
 def far(faces: Faces) -> np.ndarray:
-    """Distance to the nearest of at most `ANCHORS` labelled faces; 1 is the usual distance between two faces, or more."""
+    """Distance to the nearest of at most `ANCHORS` labelled faces; 1 is what two faces usually are apart, or more."""
     anchors = np.flatnonzero(faces.scored & (faces.people > 0))
     if len(anchors) == 0:
         return np.zeros(len(faces))
@@ -158,7 +157,7 @@ def far(faces: Faces) -> np.ndarray:
 
 
 def contradicted(faces: Faces) -> np.ndarray:
-    """How far the model puts another class above the people's label; 0 once three people more give that label than any other.
+    """How far the model puts another class above the people's label; 0 once that label leads by three votes.
 
     "Cannot tell" and "not a face" are labels the model gives no probability.
     """
@@ -185,7 +184,7 @@ def control(faces: Faces, random: np.random.Generator, share: float = CONTROL_SH
 
 # What each reason adds to the value of a face; `control` has a share of the ranking instead.
 WEIGHTS = {"underlabelled": 1.0, "uncertain": 1.0, "rare": 1.0, "far": 0.1, "contradicted": 1.0, "disputed": 1.0}
-FIRST_LOOK = 4  # the first reasons, which need no vote
+FIRST_LOOK = REASONS.index(CONTRADICTED)  # the reasons before this one apply to faces without a vote
 SECOND_LOOK = [REASONS.index(CONTRADICTED), REASONS.index(DISPUTED)]
 
 
@@ -198,7 +197,7 @@ def ranking(
     faces about which people, or a person and the model, disagree, the rest to all others. Within the first `DEEP`
     places look-alikes and faces of one predicted class keep apart. Near-duplicates come last. Left out are faces
     with `wanted` votes and no clear disagreement, and those `MOST` people have labelled. Without a model the order
-    is random among the faces with fewest votes. Ties are broken by `random`.
+    is random among the faces with fewest votes.
     """
     scores = _scores(faces, random, wanted, control_share)
     value = scores @ _weights() + JITTER * random.random(len(faces), dtype=np.float32)
@@ -236,7 +235,7 @@ def _open(faces: Faces, scores: np.ndarray, wanted: int) -> np.ndarray:
 
 
 def _reasons(scores: np.ndarray) -> np.ndarray:
-    """int64 (N,): chance where drawn, else disagreement where there is any, else what lifts the face most above the mean."""
+    """int64 (N,): chance where drawn, else disagreement if any, else what lifts the face most above the mean."""
     lifted = (scores - scores.mean(axis=0)) * _weights() if len(scores) else scores
     lifted = np.where(scores > 0, lifted, -np.inf)
     reasons = lifted[:, :FIRST_LOOK].argmax(axis=1)

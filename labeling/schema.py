@@ -7,7 +7,9 @@ kept beside them, in the same transaction, because every screen asks for it. Ids
 from __future__ import annotations
 
 import datetime as dt
+import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 _FIRST = """
@@ -33,6 +35,7 @@ CREATE TABLE items (
 );
 CREATE UNIQUE INDEX items_once ON items (image, ifnull(consent, 0)) WHERE image IS NOT NULL;
 CREATE INDEX items_consent ON items (consent) WHERE consent IS NOT NULL;
+CREATE INDEX items_twin ON items (twin) WHERE twin IS NOT NULL;
 CREATE TABLE judgements (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     request TEXT NOT NULL UNIQUE, -- the same request twice is one judgement
@@ -49,11 +52,17 @@ CREATE TABLE judgements (
 );
 CREATE INDEX judgements_item ON judgements (item, annotator);
 CREATE INDEX judgements_undoes ON judgements (undoes) WHERE undoes IS NOT NULL;
+CREATE INDEX judgements_consent ON judgements (consent) WHERE consent IS NOT NULL;
 CREATE TRIGGER judgements_stay BEFORE UPDATE ON judgements BEGIN
     SELECT raise(ABORT, 'judgements are never changed');
 END;
+CREATE TRIGGER judgements_are_new BEFORE INSERT ON judgements
+    WHEN EXISTS (SELECT 1 FROM judgements WHERE id = new.id OR request = new.request) BEGIN
+    SELECT raise(ABORT, 'judgements are never replaced');
+END;
 CREATE TABLE withdrawn (item INTEGER PRIMARY KEY, at TEXT NOT NULL); -- all that remains
 CREATE TABLE doomed (image TEXT PRIMARY KEY);  -- withdrawn, file still to be removed
+CREATE TABLE untidy (since TEXT NOT NULL);      -- a withdrawal whose last traces are still to be removed
 CREATE TRIGGER judgements_remain BEFORE DELETE ON judgements
     WHEN NOT EXISTS (SELECT 1 FROM withdrawn WHERE item = old.item) BEGIN
     SELECT raise(ABORT, 'judgements are deleted by a withdrawal only');
@@ -66,6 +75,7 @@ CREATE TABLE standing (           -- the judgement of each person on each item t
 ) WITHOUT ROWID;
 CREATE INDEX standing_annotator ON standing (annotator, label);
 CREATE INDEX standing_label ON standing (label);
+CREATE INDEX standing_judgement ON standing (judgement);
 CREATE TABLE scores (             -- the newest reading of each item by a model
     revision INTEGER PRIMARY KEY AUTOINCREMENT,
     item INTEGER NOT NULL UNIQUE REFERENCES items (id) ON DELETE CASCADE,
@@ -94,7 +104,7 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: tuple[str, .
         )
     for number in range(version(connection) + 1, len(migrations) + 1):
         if number > 1:
-            backup(connection, path.with_name(f"{path.name}.before-{number}"))
+            backup(connection, path.with_name(f"{path.name}.before-{number}"), number - 1)
         _apply(connection, number, migrations[number - 1])
 
 
@@ -103,13 +113,16 @@ def version(connection: sqlite3.Connection) -> int:
     return connection.execute("PRAGMA user_version").fetchone()[0]
 
 
-def backup(connection: sqlite3.Connection, target: Path) -> None:
-    """A copy of the whole database as the file `target`, replaced in one step."""
-    partial = target.with_name(target.name + ".partial")
+def backup(connection: sqlite3.Connection, target: Path, number: int) -> None:
+    """A copy of the whole database as the file `target`, put there in one step; none if it is not at version `number`."""
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     partial.unlink(missing_ok=True)
     try:
         connection.execute("VACUUM INTO ?", (str(partial),))
-        partial.replace(target)
+        with closing(sqlite3.connect(partial)) as copy:
+            as_it_was = version(copy) == number  # another process may have migrated it meanwhile, and made the backup
+        if as_it_was:
+            partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
 

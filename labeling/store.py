@@ -17,7 +17,7 @@ from labeling.database import Database, StoreError, sentences
 from labeling.fingerprints import fingerprint
 from labeling.images import ImageFiles
 from labeling.items import Catalogue, Item, NewItem, UnknownItem, find_item, item_of
-from labeling.judgements import Annotation, Judgement, annotation_of, find_annotation
+from labeling.judgements import Annotation, Judgement, annotation_of, check_request, find_annotation, undoing
 from labeling.schema import backups, now
 
 CHUNK = 500  # faces a transaction of a large import
@@ -52,7 +52,11 @@ class LabelStore:
     def __init__(self, folder: Path) -> None:
         self.database = Database(Path(folder))
         self.images = ImageFiles(Path(folder) / "images")
-        self._remove_doomed()
+        try:
+            self._tidy()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let go of the files."""
@@ -70,18 +74,18 @@ class LabelStore:
         A face whose picture is already here gets the judgements whose requests are new; so a broken import is
         simply begun again.
         """
-        known = None
         for chunk in _chunks(faces):
             items = [item for item, _ in chunk]
-            marks = [one.png and fingerprint(one.png) for one in items]
+            marks = [None if one.png is None else fingerprint(one.png) for one in items]
             with self.database.writing() as connection:
-                known = known or Catalogue(connection)
+                known = Catalogue(connection)  # others may have added or withdrawn faces since the last part
                 numbers, fresh, judged = [], 0, 0
                 for (item, said), name, mark in zip(chunk, self._keep(items), marks, strict=True):
                     before = len(known)
                     numbers.append(known.add(connection, item, name, mark, None))
                     fresh += len(known) - before
                     for judgement in said:
+                        check_request(judgement.request)
                         if find_annotation(connection, judgement.request) is None:
                             judgements.insert(connection, numbers[-1], judgement, None)
                             judged += 1
@@ -107,15 +111,18 @@ class LabelStore:
         try:
             with sentences():
                 return self.images.get(item.image)
+        except StoreError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise UnknownItem("The picture of that face is gone; it was withdrawn, or its file was removed.") from error
+            raise
         except ValueError as error:
-            if isinstance(error, StoreError):
-                raise
             raise StoreError(f"{error}.") from error
 
     # --- judgements -----------------------------------------------------------------------------
 
     def judge(self, item: int, judgement: Judgement) -> Annotation:
         """Add a judgement on `item`; the earlier one where its request is already known. Raises UnknownItem."""
+        check_request(judgement.request)
         with self.database.writing() as connection:
             known = find_annotation(connection, judgement.request)
             if known:
@@ -128,7 +135,8 @@ class LabelStore:
 
         The person agreed to `purpose`, and can withdraw with `code`; None where agreement was taken elsewhere.
         """
-        mark = item.png and fingerprint(item.png)
+        check_request(judgement.request)
+        mark = None if item.png is None else fingerprint(item.png)
         with self.database.writing() as connection:
             known = find_annotation(connection, judgement.request)
             if known:
@@ -144,13 +152,13 @@ class LabelStore:
         Raises UnknownItem where there is no such judgement.
         """
         with self.database.writing() as connection:
-            done = find_annotation(connection, _undoing(request))
+            done = find_annotation(connection, undoing(request))
             if done:
                 return done
             taken = find_annotation(connection, request)
             if taken is None or taken.kind == "undo":
                 raise UnknownItem("There is no such label to take back; it was withdrawn, or never arrived.")
-            back = Judgement(_undoing(request), taken.annotator, None, suggested=taken.suggested)
+            back = Judgement(undoing(request), taken.annotator, None, suggested=taken.suggested)
             return judgements.insert(connection, taken.item, back, None, undoes=taken.id)
 
     def annotation(self, request: str) -> Annotation | None:
@@ -224,16 +232,24 @@ class LabelStore:
     def withdraw(self, code: str) -> int:
         """Remove for good what was contributed under `code`: faces, scores, all judgements on them; how many faces.
 
-        What remains is the number and time of each. Raises UnknownItem where nothing is kept under `code`.
+        What remains is the number and time of each. Where that was cut off, the same again removes the last traces.
+        Raises UnknownItem where nothing is kept under `code`.
         """
-        with self.database.writing() as connection:
-            gone = consents.withdraw(connection, code)
-        self._remove_doomed()
-        with sentences():
-            for path in backups(self.database.path):
-                path.unlink(missing_ok=True)
-        self.database.fold()
+        unfinished = self._tidy()
+        try:
+            with self.database.writing() as connection:
+                gone = consents.withdraw(connection, code)
+        except UnknownItem:
+            if unfinished:
+                return 0
+            raise
+        self._tidy()
         return gone
+
+    def withdrawn(self) -> set[int]:
+        """The numbers of all faces that were ever withdrawn."""
+        with self.database.reading() as connection:
+            return {row["item"] for row in connection.execute("SELECT item FROM withdrawn")}
 
     # --- inside ---------------------------------------------------------------------------------
 
@@ -242,11 +258,25 @@ class LabelStore:
         names = iter(self.images.put_all(one.png for one in items if one.png is not None))
         return (None if one.png is None else next(names) for one in items)
 
-    def _remove_doomed(self) -> None:
-        """Delete the files of withdrawn faces; goes on where a process was killed half-way."""
+    def _tidy(self) -> bool:
+        """Remove what a withdrawal leaves: picture files, backups, traces in the database; whether there was any.
+
+        Goes on where a process was killed half-way.
+        """
         with self.database.reading() as connection:
-            if connection.execute("SELECT 1 FROM doomed").fetchone() is None:
-                return
+            if connection.execute("SELECT 1 FROM untidy").fetchone() is None:
+                return False
+        self._remove_doomed()
+        with sentences():
+            for path in backups(self.database.path):
+                path.unlink(missing_ok=True)
+        self.database.rebuild()
+        self.database.fold()
+        with self.database.writing() as connection:
+            connection.execute("DELETE FROM untidy")
+        return True
+
+    def _remove_doomed(self) -> None:
         with self.database.writing() as connection:
             connection.execute("DELETE FROM doomed WHERE image IN (SELECT image FROM items)")  # contributed again
             self.images.delete(row["image"] for row in connection.execute("SELECT image FROM doomed").fetchall())
@@ -254,15 +284,9 @@ class LabelStore:
 
     def sweep(self) -> int:
         """Remove pictures that no row names, left by a process that was killed; how many."""
-        with self.database.reading() as connection:
+        with self.database.writing() as connection:  # nothing is added meanwhile
             used = {row["image"] for row in connection.execute("SELECT image FROM items WHERE image IS NOT NULL")}
-        with sentences():
             return self.images.sweep(used)
-
-
-def _undoing(request: str) -> str:
-    """The request of the judgement that takes back `request`."""
-    return f"undo:{request}"
 
 
 def _chunks(faces: Iterable[tuple]) -> Iterator[list[tuple]]:

@@ -11,7 +11,8 @@ from label_workspaces import CODE, OTHER_CODE, chip, face, files_in, png, says
 from PIL import Image, ImageOps
 
 from labeling import store as store_module
-from labeling.items import NewItem, UnknownItem
+from labeling.fingerprints import NEAR
+from labeling.items import Catalogue, NewItem, UnknownItem
 from labeling.store import LabelStore
 
 
@@ -98,6 +99,15 @@ def test_near_duplicates_of_near_duplicates_all_name_the_first(store):
     assert store.add(copies) == [1, 2, 3]
     assert [store.item(one).twin for one in (1, 2, 3)] == [None, 1, 1]
     assert {store.item(one).group for one in (1, 2, 3)} == {"photo 0"}
+
+
+def test_along_a_chain_of_near_duplicates_the_last_names_the_first_though_it_is_far_from_it(store):
+    with store.database.writing() as connection:
+        known = Catalogue(connection)
+        marks = (0, 2**NEAR - 1, 4**NEAR - 1)  # each within NEAR bits of the one before
+        numbers = [known.add(connection, photo(group=f"photo {mark}"), None, (mark, mark), None) for mark in marks]
+    assert [store.item(one).twin for one in numbers] == [None, 1, 1]
+    assert {store.item(one).group for one in numbers} == {"photo 0"}
 
 
 def test_different_faces_keep_their_own_groups(store):

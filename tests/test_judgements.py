@@ -205,7 +205,7 @@ def test_a_second_expression_may_stand_beside_the_first(store, second):
 @pytest.mark.parametrize(
     ("label", "second"),
     [("anger", "anger"), ("anger", CANNOT_TELL), ("anger", NOT_A_FACE), (CANNOT_TELL, "anger"), (NOT_A_FACE, "anger"),
-     (None, "anger"), ("anger", "hungry"), ("anger", "")],
+     ("anger", "hungry"), ("anger", "")],
 )  # fmt: skip
 def test_a_second_expression_needs_a_first_and_another(label, second):
     with pytest.raises(ValueError, match=rf"^“{second}” cannot be the second expression.*\.$") as caught:
@@ -215,13 +215,18 @@ def test_a_second_expression_needs_a_first_and_another(label, second):
 
 @pytest.mark.parametrize(
     ("request_id", "annotator", "label"),
-    [("", "Ada", "anger"), ("r" * (LONGEST_REQUEST + 1), "Ada", "anger"), ("r", "", "anger"), ("r", "  ", "anger"),
-     ("r", "A" * (LONGEST_NAME + 1), "anger"), ("r", "Ada", "happy"), ("r", "Ada", "")],
+    [("", "Ada", "anger"), ("r" * (LONGEST_REQUEST + 1), "Ada", "anger"), ("undo:r", "Ada", "anger"), ("r", "", "anger"),
+     ("r", "  ", "anger"), ("r", "A" * (LONGEST_NAME + 1), "anger"), ("r", "Ada", "happy"), ("r", "Ada", "")],
 )  # fmt: skip
-def test_what_cannot_be_kept_is_refused_in_a_sentence(request_id, annotator, label):
+def test_what_cannot_be_kept_is_refused_in_a_sentence(store, request_id, annotator, label):
     with pytest.raises(ValueError, match=r"\.$") as caught:
-        Judgement(request_id, annotator, label)
+        store.judge(1, Judgement(request_id, annotator, label))
     assert len(str(caught.value)) < 200
+
+
+def test_a_second_expression_without_a_first_is_refused():
+    with pytest.raises(ValueError, match=r"^A second expression needs a first one; give both\.$"):
+        says("r1", None, second="anger")
 
 
 def test_names_that_differ_in_spaces_around_them_are_one_person(store):

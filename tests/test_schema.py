@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -123,9 +124,9 @@ def test_a_backup_that_cannot_be_made_stops_the_migration(path):
     assert not list(path.parent.glob("*.partial"))
 
 
-def test_a_backup_left_half_way_is_replaced(path):
+def test_a_backup_that_was_begun_before_a_kill_does_not_stand_in_the_way(path):
     noted(path)
-    path.with_name("labels.db.before-2.partial").write_bytes(b"half")
+    path.with_name(f"labels.db.before-2.{os.getpid()}.partial").write_bytes(b"half")
     made(path, FIRST, SECOND)
     assert [one.name for one in schema.backups(path)] == ["labels.db.before-2"]
     assert notes(schema.backups(path)[0]) == (1, [("kept",)])
@@ -145,10 +146,10 @@ def test_a_backup_is_of_the_version_before_even_when_another_process_was_faster(
     noted(path)
     backup = schema.backup
 
-    def slowly(connection: sqlite3.Connection, target: Path) -> None:
+    def slowly(connection: sqlite3.Connection, target: Path, number: int) -> None:
         monkeypatch.setattr(schema, "backup", backup)
         made(path, FIRST, SECOND)  # the other process, from start to end
-        backup(connection, target)
+        backup(connection, target, number)
 
     monkeypatch.setattr(schema, "backup", slowly)
     made(path, FIRST, SECOND)

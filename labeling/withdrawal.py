@@ -1,0 +1,38 @@
+"""Giving a face back: out of the labels, out of every snapshot, and which models have learned from it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from labeling import snapshot
+from labeling.store import LabelStore
+
+
+@dataclass(frozen=True)
+class Withdrawal:
+    """What a withdrawal removed: `faces`; from which `snapshots`; and which `models` were trained on those."""
+
+    faces: int
+    snapshots: tuple[str, ...]
+    models: tuple[str, ...]
+
+    def as_dict(self) -> dict:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def withdraw(workspace: Path, store: LabelStore, code: str) -> Withdrawal:
+    """Remove for good all that was given under `code`. Raises UnknownItem where nothing is kept under it, ValueError
+    for a code that is none, and StoreError."""
+    before = store.withdrawn()
+    faces = store.withdraw(code)
+    snapshots = snapshot.forget(workspace / "snapshots", store.withdrawn() - before)
+    return Withdrawal(faces, tuple(snapshots), tuple(snapshot.trained_on(workspace / "models", snapshots)))
+
+
+def finish(workspace: Path, store: LabelStore) -> None:
+    """Go on where a withdrawal was cut off by a kill or a power cut."""
+    withdrawn = store.withdrawn()
+    if withdrawn:
+        snapshot.forget(workspace / "snapshots", withdrawn)

@@ -1,0 +1,228 @@
+"""Rights over HTTP: every way to call a function of the app stands in the table, and is refused without its right."""
+
+from __future__ import annotations
+
+import dataclasses
+import urllib.request
+from collections.abc import Iterator
+from http.cookiejar import CookieJar
+from pathlib import Path
+
+import pytest
+from calls import ask_component, assert_sentence, call, config, endpoints, http, server_functions
+from label_workspaces import face
+
+import app
+from labeling.items import NewItem
+from labeling.people import COOKIE, LABELER, OWNER, PUBLIC, REFUSALS
+
+STRANGERS = {
+    "a foreign host": {"Host": "studio.example.org"},
+    "a name that leads here": {"Host": "127.0.0.1.evil.com:7860"},
+    "a page of another site": {"Origin": "https://evil.com"},
+    "a frame without a site": {"Origin": "null"},
+    "a proxy": {"X-Forwarded-For": "127.0.0.1"},
+    "another site in the same browser": {"Sec-Fetch-Site": "cross-site"},
+    "a wrong key elsewhere": {"Host": "studio.example.org", "Authorization": "Bearer wrong"},
+    "a wrong cookie elsewhere": {"Host": "studio.example.org", "Cookie": f"{COOKIE}=wrong"},
+}
+# What each function would need in order to do something, in place of ITEM and REQUEST what is there.
+API_VALUES = {
+    "next": ["Eve"], "label": ["ITEM", "fear", "Eve", "by-api"], "skip": ["ITEM", "Eve", "by-api"], "undo": ["REQUEST"], "stats": [],
+}  # fmt: skip
+PAGE_VALUES = {
+    "label.begin": {"annotator": "Eve"}, "label.more": {"annotator": "Eve", "count": 2}, "label.undo": {"request": "REQUEST"},
+    "label.judge": {"request": "by-page", "item": "ITEM", "annotator": "Eve", "label": "fear", "second": None},
+    "label.counts": {"annotator": "Eve"},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def open_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[app.Services, str]]:
+    """An app that other machines can reach."""
+    services = app.Services(app.Settings(host="0.0.0.0", workspace=tmp_path_factory.mktemp("open")))
+    page, address = app.launch(services, block=False)
+    yield services, f"http://127.0.0.1:{address.rstrip('/').rpartition(':')[2]}"
+    page.close()
+    services.close()
+
+
+@pytest.fixture(scope="module", params=["local", "open"])
+def any_app(request, app_served, open_app) -> tuple[app.Services, str]:
+    return app_served if request.param == "local" else open_app
+
+
+@pytest.fixture
+def labelled(any_app) -> dict[str, object]:
+    """A face somebody labelled, in the workspace of `any_app`: what ITEM and REQUEST stand for."""
+    from labeling.judgements import Judgement
+
+    store = any_app[0].labels()
+    (item,) = store.add([NewItem("folder", "rights", face(2), 112, 112, (0, 0, 112, 112))])
+    return {"ITEM": item, "REQUEST": store.judge(item, Judgement("rights", "Ada", "anger")).request}
+
+
+def filled(values, there: dict):
+    if isinstance(values, dict):
+        return {key: filled(value, there) for key, value in values.items()}
+    return [filled(one, there) for one in values] if isinstance(values, list) else there.get(values, values)
+
+
+def kept(services: app.Services) -> list[tuple]:
+    """Everything that could have been done: all rows of the database, and what the queue holds."""
+    with services.labels().database.reading() as connection:
+        tables = ("items", "judgements", "standing", "consents", "withdrawn")
+        rows = [tuple(row) for table in tables for row in connection.execute(f"SELECT * FROM {table}")]
+    return [*rows, *sorted(services.queue()._leases.items())]
+
+
+def test_every_way_to_call_the_app_stands_in_the_table(any_app):
+    services, address = any_app
+    assert set(endpoints(address)) | set(server_functions(address)) == set(services.rights)
+    assert not any(name.isdigit() for name in services.rights)
+    assert all(component["props"].get("elem_id") in ("try", "labeling") for component in config(address)["components"]
+               if component["props"].get("server_fns"))  # fmt: skip
+
+
+def test_the_tests_here_know_what_each_guarded_function_needs(any_app):
+    guarded = {name for name, right in any_app[0].rights.items() if right != "public"}
+    assert guarded == {*API_VALUES, *PAGE_VALUES}
+
+
+def refusals(any_app, there: dict, headers: dict) -> dict[str, object]:
+    """What every function with a right other than public answers to a caller with `headers`."""
+    services, address = any_app
+    components, found = server_functions(address), {}
+    for name, right in services.rights.items():
+        if right == "public":
+            continue
+        if name in components:
+            answer = ask_component(address, components[name], name.partition(".")[2], filled(PAGE_VALUES[name], there), headers)
+            found[name] = (right, answer.get("error") if answer.get("refused") and set(answer) == {"error", "refused"} else answer)
+        else:
+            event, answer = call(address, name, *filled(API_VALUES[name], there), headers=headers)
+            found[name] = (right, answer if event == "error" else (event, answer))
+    return found
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_strangers_are_refused_in_one_sentence_and_nothing_is_done(any_app, labelled, stranger):
+    before = kept(any_app[0])
+    answers = refusals(any_app, labelled, STRANGERS[stranger])
+    assert answers and all(answer == REFUSALS[right] for right, answer in answers.values()), answers
+    assert kept(any_app[0]) == before
+    for right, _ in answers.values():
+        assert_sentence(REFUSALS[right])
+
+
+def test_an_app_that_others_reach_refuses_even_those_at_the_machine(open_app, labelled):
+    answers = refusals(open_app, labelled, {})
+    assert all(answer == REFUSALS[right] for right, answer in answers.values()), answers
+
+
+@pytest.mark.parametrize("route", ["run", "api"])
+def test_the_other_routes_of_gradio_refuse_too(any_app, labelled, route):
+    services, address = any_app
+    before = kept(services)
+    for name, values in API_VALUES.items():
+        for headers in STRANGERS.values():
+            status, body = http(f"{address}/gradio_api/{route}/{name}", {"data": filled(values, labelled)}, headers)
+            assert status >= 400 and b"by_label" not in body and b"chip" not in body, (name, body)
+    assert kept(services) == before
+
+
+def allowed(any_app, there: dict, headers: dict) -> dict[str, bool]:
+    return {name: answer != REFUSALS[right] for name, (right, answer) in refusals(any_app, there, headers).items()}
+
+
+@pytest.mark.parametrize("shown", ["bearer", "cookie"])
+@pytest.mark.parametrize("whose", ["label", "own"])
+def test_a_key_opens_what_it_is_for(any_app, labelled, whose, shown):
+    services, _ = any_app
+    key = getattr(services.house.keys, whose)
+    rights = {"label": LABELER, "own": OWNER}[whose]
+    headers = {"Host": "studio.example.org"}
+    headers |= {"Authorization": f"Bearer {key}"} if shown == "bearer" else {"Cookie": f"{COOKIE}={key}"}
+    answers = allowed(any_app, labelled, headers)
+    assert answers == {name: services.rights[name] in rights for name in answers}
+
+
+def test_whoever_sits_at_the_machine_may_do_everything(app_served):
+    services, address = app_served
+    (item,) = services.labels().add([NewItem("folder", "rights", face(3), 112, 112, (0, 0, 112, 112))])
+    there = {"ITEM": item, "REQUEST": "nothing"}
+    assert all(allowed(app_served, there, {}).values())
+    assert all(allowed(app_served, there, {"Origin": address, "Sec-Fetch-Site": "same-origin"}).values())
+
+
+def test_what_is_public_needs_nothing(any_app):
+    _, address = any_app
+    event, answer = call(address, "withdraw", "NOBODY-HAS-THIS-CODE", headers=STRANGERS["a foreign host"])
+    assert event == "error" and "Nothing is kept under this code" in answer
+
+
+# --- the links ----------------------------------------------------------------------------------
+
+
+def entered(address: str, key: str) -> tuple[int, str, CookieJar]:
+    jar = CookieJar()
+
+    class Stay(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *given):
+            return None
+
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar), Stay)
+    try:
+        answer = opener.open(f"{address}/enter?key={key}", timeout=30)
+    except urllib.error.HTTPError as error:
+        answer = error
+    return answer.code, answer.read().decode(), jar
+
+
+@pytest.mark.parametrize("whose", ["label", "own"])
+def test_a_link_puts_its_key_into_a_cookie_that_scripts_cannot_read(any_app, whose):
+    services, address = any_app
+    key = getattr(services.house.keys, whose)
+    status, _, jar = entered(address, key)
+    (cookie,) = jar
+    assert status == 303 and (cookie.name, cookie.value) == (COOKIE, key)
+    assert cookie.has_nonstandard_attr("HttpOnly") and cookie.get_nonstandard_attr("SameSite").lower() == "lax"
+    assert services.house.rights({"cookie": f"{cookie.name}={cookie.value}"}, None) == {"label": LABELER, "own": OWNER}[whose]
+
+
+@pytest.mark.parametrize("key", ["", "wrong", "%00", "a%20b", "%E2%82%AC", "%0d%0aSet-Cookie:x=y"])
+def test_a_wrong_link_sets_no_cookie_and_says_so(any_app, key):
+    status, words, jar = entered(any_app[1], key)
+    assert status == 403 and list(jar) == []
+    assert_sentence(words)
+
+
+@pytest.mark.parametrize("settings", [
+    {"host": "0.0.0.0"}, {"host": "::"}, {"host": "192.168.0.7"}, {"host": "127.0.0.1", "share": True}, {"host": None, "share": True},
+    {"host": "studio.example.org"},
+])  # fmt: skip
+def test_an_app_that_is_bound_wider_or_shared_gives_nobody_anything_without_a_key(tmp_path, settings):
+    services = app.Services(app.Settings(workspace=tmp_path, **settings))
+    assert not services.settings.local
+    assert services.house.rights({"host": "127.0.0.1:7860"}, "127.0.0.1") == PUBLIC
+    assert services.house.rights({"authorization": f"Bearer {services.house.keys.own}"}, "8.8.8.8") == OWNER
+    assert app.Services(services.settings).house == services.house, "links handed out outlive a restart"
+    links = app.doors(services.house, "https://studio.example.org")
+    assert f"/enter?key={services.house.keys.own}" in links and f"/enter?key={services.house.keys.label}" in links
+
+
+def test_the_environment_can_bind_wider_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")
+    assert not app.Services(app.Settings(workspace=tmp_path)).house.local
+    assert app.Services(app.Settings(host="127.0.0.1", workspace=tmp_path)).house.local
+
+
+def test_a_local_app_keeps_no_keys_on_disk(tmp_path):
+    app.Services(app.Settings(host="127.0.0.1", workspace=tmp_path))
+    assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_the_keys_are_never_in_the_page_or_its_settings(any_app):
+    services, address = any_app
+    page = http(f"{address}/")[1] + http(f"{address}/config")[1] + http(f"{address}/healthz")[1]
+    assert not any(key.encode() in page for key in dataclasses.asdict(services.house.keys).values())
