@@ -256,8 +256,8 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help="the figures of the README")
     bench.add_argument(
         "what",
-        choices=("crop", "live", "queue", "soak", "start", "store"),
-        help="crop: faces through the detector against faces fed directly; live: frame rate and latency in a browser; "
+        choices=("crop", "errors", "live", "queue", "soak", "start", "store"),
+        help="crop: faces through the detector against faces fed directly; errors: how well wrong labels are found; live: frame rate and latency in a browser; "
         "queue: what the review queue's order is worth against random; soak: ten thousand frames, does the app grow; "
         "start: seconds to the page, memory; store: latency with twenty people on 100,000 faces",
     )

@@ -95,16 +95,23 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
-def app_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the app, served by this process with the shipped model."""
+def app_served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[object, str]]:
+    """The app, served by this process with the shipped model: its services and its address."""
     import app
 
     os.environ["GRADIO_TEMP_DIR"] = str(tmp_path_factory.mktemp("uploads"))
     services = app.Services(app.Settings(host="127.0.0.1", workspace=tmp_path_factory.mktemp("workspace")))
     page, address = app.launch(services, block=False)
     services.recognizer()
-    yield address.rstrip("/")
+    yield services, address.rstrip("/")
     page.close()
+    services.close()
+
+
+@pytest.fixture(scope="session")
+def app_address(app_served: tuple[object, str]) -> str:
+    """The address of the app."""
+    return app_served[1]
 
 
 def picture(size: tuple[int, int] = (64, 48), seed: int = 0) -> Image.Image:

@@ -84,3 +84,36 @@ def test_faces_of_ferplus_are_read_on_canvases_as_when_fed_directly(ferplus, cap
     assert answer["faces"] == 500
     assert answer["found"] >= 0.9
     assert abs(answer["difference"]) <= 0.04
+
+
+def test_the_bench_of_the_store_labels_together_on_a_made_workspace(face_folder, monkeypatch, capsys):
+    monkeypatch.setattr("fer.bench.store.SECONDS", 3.0)
+    assert main(["bench", "store", "--data", f"folder:{face_folder}", "--limit", "300", "--json"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    answer = json.loads(line)
+    assert (answer["items"], answer["judgements"], answer["errors"]) == (300, 900, 0)
+    assert answer["labels_given"] == 20 * 3
+    assert all(0 < answer[f"{name}_ms"]["p50"] <= answer[f"{name}_ms"]["p95"] for name in ("next", "label", "stats"))
+    assert answer["database_megabytes"] > 0 and answer["picture_megabytes"] > 0
+
+
+def test_the_bench_of_the_store_says_when_pictures_run_out(face_folder, monkeypatch, capsys):
+    monkeypatch.setattr("fer.bench.store.SHIFTS", 1)
+    assert main(["bench", "store", "--data", f"folder:{face_folder}", "--limit", "100"]) == 1
+    assert "--limit" in capsys.readouterr().err
+
+
+def test_a_made_workspace_is_one_the_store_could_have_made(face_folder, tmp_path):
+    from fer import datasets
+    from fer.bench.store import make_workspace
+    from labeling.store import LabelStore
+
+    faces = datasets.load(f"folder:{face_folder}", "all")
+    assert make_workspace(tmp_path, faces, 40, "a model", lambda items: items) == (40, 120)
+    store = LabelStore(tmp_path / "labels")
+    assert store.unscored("a model", 1) == []
+    with store.database.reading() as connection:
+        standing = {tuple(row) for row in connection.execute("SELECT item, annotator, judgement, label FROM standing")}
+        judged = {tuple(row) for row in connection.execute("SELECT item, annotator, id, label FROM judgements")}
+    assert standing == judged and len(judged) == 120
+    store.close()

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 
 from fer.bench.crop import bench_crop
+from fer.bench.errors import bench_errors
 from fer.bench.live import bench_live
 from fer.bench.queue import bench_queue
 from fer.bench.served import Progress
@@ -15,6 +16,7 @@ from fer.bench.store import bench_store
 
 BENCHES: dict[str, Callable[[argparse.Namespace, Progress], dict]] = {
     "crop": bench_crop,
+    "errors": bench_errors,
     "live": bench_live,
     "queue": bench_queue,
     "soak": bench_soak,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from e2e.studios import Studio
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from fer.bench.live import QUIET, write_camera
+from labeling.items import NewItem
+from labeling.store import LabelStore
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +58,27 @@ def open_page(browser: Browser, app_address: str) -> Iterator[Callable[..., Page
 @pytest.fixture
 def page(open_page: Callable[..., Page]) -> Page:
     return open_page()
+
+
+@pytest.fixture
+def open_studio(tmp_path: Path) -> Iterator[Callable[..., Studio]]:
+    """Starts an app in this process, whose labels begin with `faces`; `settings` as for `app.Settings`."""
+    import app
+
+    running = []
+
+    def opened(faces: Sequence[NewItem] = (), **settings: object) -> Studio:
+        workspace = tmp_path / f"studio-{len(running)}"
+        store = LabelStore(workspace / "labels")
+        store.add(faces)
+        services = app.Services(app.Settings(**{"host": "127.0.0.1", "workspace": workspace, **settings}))
+        page, address = app.launch(services, block=False)
+        services.recognizer()
+        running.append((page, services, store))
+        return Studio(services, f"http://127.0.0.1:{address.rstrip('/').rpartition(':')[2]}", store)
+
+    yield opened
+    for page, services, store in running:
+        page.close()
+        services.close()
+        store.close()
