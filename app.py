@@ -17,6 +17,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000")
 import argparse
 import inspect
 import logging
+import secrets
 import shutil
 import signal
 import sys
@@ -34,6 +35,7 @@ from labeling.people import COOKIE, PUBLIC, REFUSALS, House, Keys, Right, is_loc
 if TYPE_CHECKING:
     import gradio as gr
 
+    from fer.cutter import Cutter
     from fer.predict import Recognizer
     from fer.scorer import Scorer
     from fer.ui.services import Correction
@@ -101,9 +103,27 @@ class Services:
         self._loaded = threading.Event()
         self._recognizer: Recognizer | None = None
         self._problem: str | None = None
+        self.offered: dict[str, Path] = {}  # files to be fetched, by what their addresses end in
         self._opening = threading.Lock()
         self._labels: tuple[LabelStore, ReviewQueue] | None = None
         self._scorer: Scorer | None = None
+
+    @property
+    def workspace(self) -> Path:
+        """The folder for all that users make."""
+        return self.settings.workspace
+
+    def cutter(self) -> "Cutter":
+        """Finds faces in photos as the app does; waits for the model. Raises BundleError when there is none."""
+        from fer.cutter import Cutter
+
+        return Cutter(self.recognizer().bundle.preprocess)
+
+    def offer(self, path: Path) -> str:
+        """An address below the page's from which `path`, alone in its folder, can be fetched once."""
+        token = secrets.token_urlsafe(16)
+        self.offered[token] = path
+        return f"download/{token}"
 
     def labels(self) -> "LabelStore":
         """The labels of the workspace. Raises StoreError, in one sentence, while they cannot be opened."""
@@ -166,9 +186,11 @@ class Services:
             raise UnknownItem("There is no such correction of yours; it was withdrawn, or never arrived.")
         self.labels().undo(request)
 
-    def withdraw(self, code: str) -> int:
-        """Remove all that was given under `code`; how many faces. Raises ValueError and StoreError."""
-        return self.labels().withdraw(code)
+    def withdraw(self, code: str) -> dict:
+        """Remove all that was given under `code`: {faces, snapshots, models}. Raises ValueError and StoreError."""
+        from labeling.withdrawal import withdraw
+
+        return withdraw(self.settings.workspace, self.labels(), code).as_dict()
 
     def close(self) -> None:
         """Let go of the labels; what is under way is finished."""
@@ -180,11 +202,13 @@ class Services:
     def _opened(self) -> tuple["LabelStore", "ReviewQueue"]:
         from labeling.queue import ReviewQueue
         from labeling.store import LabelStore
+        from labeling.withdrawal import finish
 
         with self._opening:
             if self._labels is None:  # tried again each time: a disk may have been made writable
                 store = LabelStore(self.settings.workspace / "labels")
                 store.sweep()
+                finish(self.settings.workspace, store)
                 self._labels = (store, ReviewQueue(store))
             return self._labels
 
@@ -315,7 +339,7 @@ def build(services: Services) -> "gr.Blocks":
     import gradio as gr
 
     from fer.ui import try_tab
-    from labeling.ui import label_tab
+    from labeling.ui import data_tab, label_tab
 
     # Uploads that nobody asked a prediction of are deleted after half an hour.
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 1800)) as page:
@@ -325,6 +349,8 @@ def build(services: Services) -> "gr.Blocks":
                 try_tab.build(services)
             with gr.Tab("Label", id="label"):
                 label_tab.build(services)
+            with gr.Tab("Data", id="data"):
+                data_tab.build(services)
     return page
 
 
@@ -347,6 +373,7 @@ def launch(services: Services, block: bool = True) -> tuple["gr.Blocks", str]:
     services.warm_up()
     routes = [
         Route("/healthz", lambda request: JSONResponse(services.health())),
+        Route("/download/{token}", _download(services)),
         Route("/enter", _enter(services.house)),
         Mount("/samples", StaticFiles(directory=SAMPLES)),
     ]
@@ -384,6 +411,21 @@ def doors(house: House, address: str) -> str:
         f"This app can be reached from other machines. Open it as its owner: {address}/enter?key={house.keys.own}\n"
         f"Hand this link to people who label: {address}/enter?key={house.keys.label}"
     )
+
+
+def _download(services: Services) -> Callable:
+    """The files that were made for somebody, each handed over once."""
+    from starlette.background import BackgroundTask
+    from starlette.requests import Request
+    from starlette.responses import FileResponse, PlainTextResponse, Response
+
+    def download(request: Request) -> Response:
+        path = services.offered.pop(request.path_params["token"], None)
+        if path is None or not path.is_file():
+            return PlainTextResponse("This file was fetched already, or the app was started anew; make it again.", 404)
+        return FileResponse(path, filename=path.name, background=BackgroundTask(shutil.rmtree, path.parent, True))
+
+    return download
 
 
 def _enter(house: House) -> Callable:

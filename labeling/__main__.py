@@ -1,4 +1,7 @@
-"""The command line: ``python -m labeling stats | withdraw``; ``--help`` says more. Needs no torch."""
+"""The command line: ``python -m labeling stats | import | export | withdraw``; ``--help`` says more.
+
+Needs no torch, but for photos, which have to be cut into faces.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,26 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit code: 0 done, 1 something could not be done, 2 wrong usage."""
+    """Run one command; the exit code: 0 done, 1 something could not be done, 2 wrong usage, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # file names need not be text
     parsed = _parser().parse_args(arguments)
     try:
         answer = parsed.run(parsed)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(json.dumps(answer) if parsed.json else parsed.words(answer))
+    except KeyboardInterrupt:
+        print("stopped; what an import has brought is kept, and the same command goes on from there", file=sys.stderr)
+        return 130
+    print(json.dumps(parsed.plain(answer)) if parsed.json else parsed.words(answer))
     return 0
 
 
@@ -52,33 +63,101 @@ def _stats_in_words(answer: dict) -> str:
     return "\n".join(lines)
 
 
+# --- import, export -----------------------------------------------------------------------------
+
+
+class _Cutter:
+    """`fer.cutter.Cutter` with the model that ships, made when the first photo asks for it."""
+
+    @cached_property
+    def _made(self):
+        # Before torch is imported: a second thread gains little and starves on shared cores.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        from fer import bundle
+        from fer.cutter import Cutter
+
+        return Cutter(bundle.load(bundle.SHIPPED).preprocess)
+
+    def open(self, content: bytes):
+        return self._made.open(content)
+
+    def faces(self, image):
+        return self._made.faces(image)
+
+    def crop(self, image, box, landmarks):
+        return self._made.crop(image, box, landmarks)
+
+
+def _import(arguments: argparse.Namespace):
+    from labeling import exchange
+    from labeling.store import LabelStore
+
+    store = LabelStore(arguments.workspace / "labels")
+    try:
+        return exchange.bring_in(store, arguments.source, _Cutter(), _progress)
+    finally:
+        store.close()
+
+
+def _export(arguments: argparse.Namespace):
+    from labeling import exchange
+
+    return exchange.export(_store(arguments), arguments.target, _Cutter(), _progress)
+
+
+def _progress(many: Iterable) -> Iterable:
+    from tqdm import tqdm
+
+    return tqdm(many, unit="face", mininterval=1.0, file=sys.stderr)
+
+
 # --- withdraw -----------------------------------------------------------------------------------
 
 
 def _withdraw(arguments: argparse.Namespace) -> dict:
-    return {"faces": _store(arguments).withdraw(arguments.code)}
+    from labeling.withdrawal import withdraw
+
+    return withdraw(arguments.workspace, _store(arguments), arguments.code).as_dict()
 
 
 def _withdraw_in_words(answer: dict) -> str:
-    return f"removed for good: {answer['faces']} face{'s' if answer['faces'] != 1 else ''}, with all labels on them"
+    words = f"removed for good: {answer['faces']} face{'s' if answer['faces'] != 1 else ''}, with all labels on them"
+    if answer["snapshots"]:
+        words += f"; also from the snapshots {', '.join(answer['snapshots'])}, which can no longer be trained on"
+    if answer["models"]:
+        words += f"; these models were trained on them and keep what they learned: {', '.join(answer['models'])}"
+    return words
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m labeling", description="People's labels: count, hand out, withdraw.")
+    parser = argparse.ArgumentParser(prog="python -m labeling", description="People's labels: count, bring in, give away, withdraw.")
     commands = parser.add_subparsers(dest="command", required=True)
 
     stats = commands.add_parser("stats", help="how many faces and labels there are, and how far people agree")
     stats.set_defaults(run=_stats, words=_stats_in_words)
 
+    bring_in = commands.add_parser("import", help="bring in faces and labels from files")
+    bring_in.add_argument(
+        "source", metavar="SOURCE", help="a folder, a zip or a file, or KIND:PATH with KIND one of ferplus, fer2013, csv, "
+        "labelstudio, hf, folder, zip, photo, video",
+    )  # fmt: skip
+    bring_in.set_defaults(run=_import, words=lambda report: report.in_words(), plain=lambda report: report.as_dict())
+
+    export = commands.add_parser("export", help="write faces and labels to a new folder")
+    export.add_argument("target", metavar="KIND:PATH", help="KIND: ferplus, fer2013, csv, labelstudio, hf or folder")
+    export.set_defaults(run=_export, words=lambda report: report.in_words(), plain=lambda report: report.as_dict())
+
     withdraw = commands.add_parser("withdraw", help="remove for good what was given under a withdrawal code")
     withdraw.add_argument("code", metavar="CODE")
     withdraw.set_defaults(run=_withdraw, words=_withdraw_in_words)
 
-    for command in (stats, withdraw):
+    for command in (stats, bring_in, export, withdraw):
         command.add_argument(
             "--workspace", type=Path, default=Path(os.environ.get("FER_WORKSPACE", "workspace")), metavar="DIR",
             help="the folder the app uses (default: ./workspace, or FER_WORKSPACE)",
         )  # fmt: skip
+        command.set_defaults(plain=command.get_default("plain") or dict)
         command.add_argument("--json", action="store_true", help="one JSON object on stdout, nothing else there")
     return parser
 

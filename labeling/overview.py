@@ -17,16 +17,23 @@ PAIRS = 12  # of labels that people part on, at most
 
 @dataclass(frozen=True)
 class Votes:
-    """`ids` int64 (N,) of all items and `votes` int (N, 10), how many people give each label."""
+    """`ids` int64 (N,) of all items, `votes` int (N, 10), how many people give each label, and `probabilities`
+    float32 (N, 8), what a model says, NaN where none has read the face."""
 
     ids: np.ndarray
     votes: np.ndarray
+    probabilities: np.ndarray
 
     def parted(self, one: str, other: str) -> np.ndarray:
         """The ids of the faces for which some people say `one` and some `other`, the most disputed first."""
         first, second = self.votes[:, LABELS.index(one)], self.votes[:, LABELS.index(other)]
         rows = np.flatnonzero((first > 0) & (second > 0))
         return self.ids[rows[np.argsort(-np.minimum(first, second)[rows], kind="stable")]]
+
+    def in_words(self, item: int) -> str:
+        """The votes on `item`, the commonest label first: "sadness 6, neutral 4"."""
+        row = self.votes[np.searchsorted(self.ids, item)]
+        return ", ".join(f"{LABELS[place]} {row[place]}" for place in np.argsort(-row, kind="stable") if row[place])
 
 
 def overview(store: LabelStore, votes: Votes) -> dict:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from labeling.agreement import alpha, with_others
 from labeling.labels import LABELS
+from labeling.overview import Votes
 from labeling.pool import NOT_SEEN, SKIPPED, Pool
 from labeling.reasons import WANTED, Faces, Ranking, ranking
 from labeling.store import LabelStore
@@ -22,6 +23,8 @@ AGREEMENT_SECONDS = 10.0  # between two computations of the agreement
 CHECK_SHARE = 0.02  # of the items handed out are ones that the person has labelled before
 CHECK_AFTER = 50  # labels of the person that lie between, at least
 
+DOUBTFUL = "Its label looks doubtful."
+AGAIN = "You labelled this face before, and its label looks doubtful: please look again."
 CHECK = "You have labelled this face before; it is shown again to see how steady labels are."
 
 
@@ -54,6 +57,7 @@ class ReviewQueue:
         self._ranked_at = -np.inf
         self._changed = np.zeros(0, dtype=bool)  # rows whose place in the order no longer holds
         self._ranking_now = threading.Lock()
+        self._first: dict[int, str] = {}  # item -> why it goes before all others
         self._agreement: tuple[float, dict] = (-np.inf, {"alpha": None, "items": 0})
         self._agreeing = threading.Lock()
 
@@ -79,6 +83,18 @@ class ReviewQueue:
         """`item` was judged: nobody holds it any longer."""
         with self._lock:
             self._leases.pop(item, None)
+            self._first.pop(item, None)
+
+    def look_again(self, items: Iterable[int]) -> None:
+        """Ask about `items`, whose labels are doubtful, before all others: also those who labelled them, who are told."""
+        with self._lock:
+            self._first.update(dict.fromkeys(items, DOUBTFUL))
+
+    def votes(self) -> Votes:
+        """All items and how many people give each label, as they are now."""
+        with self._lock:
+            self._follow()
+            return Votes(self._pool.ids.copy(), self._pool.votes.copy(), self._pool.probabilities.copy())
 
     def waiting(self, annotator: str) -> int:
         """How many items there are still to ask `annotator` about."""
@@ -156,13 +172,21 @@ class ReviewQueue:
         return (self._pool.answers_of(annotator)[order] == NOT_SEEN) & ~held[order] & ~self._changed[order]
 
     def _choose(self, annotator: str, count: int) -> list[Candidate]:
-        found = self._check(annotator)
+        found = self._doubtful(annotator, count) or self._check(annotator)
         for place in np.flatnonzero(self._askable(annotator))[: count - len(found)]:
             item = int(self._pool.ids[self._ranking.rows[place]])
             found.append(Candidate(item, float(self._ranking.scores[place]), self._ranking.reason(place).words))
         until = self._clock() + LEASE_SECONDS
         self._leases.update({one.item: (annotator, until) for one in found})
         return found
+
+    def _doubtful(self, annotator: str, count: int) -> list[Candidate]:
+        """The items to look at again, of those nobody holds; the person's own come with another sentence."""
+        free = [item for item in self._first if item not in self._leases and len(self._pool.rows([item]))][:count]
+        said = self._pool.answers_of(annotator)
+        return [
+            Candidate(item, 1.0, AGAIN if said[self._pool.rows([item])[0]] >= 0 else self._first[item]) for item in free
+        ]
 
     def _check(self, annotator: str) -> list[Candidate]:
         """Now and then an item that the person has labelled before."""

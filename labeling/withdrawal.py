@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,12 +28,19 @@ def withdraw(workspace: Path, store: LabelStore, code: str) -> Withdrawal:
     for a code that is none, and StoreError."""
     before = store.withdrawn()
     faces = store.withdraw(code)
+    shutil.rmtree(outgoing(workspace), ignore_errors=True)
     snapshots = snapshot.forget(workspace / "snapshots", store.withdrawn() - before)
     return Withdrawal(faces, tuple(snapshots), tuple(snapshot.trained_on(workspace / "models", snapshots)))
 
 
+def outgoing(workspace: Path) -> Path:
+    """The folder of exports that were made in the app and not fetched yet."""
+    return workspace / "outgoing"
+
+
 def finish(workspace: Path, store: LabelStore) -> None:
-    """Go on where a withdrawal was cut off by a kill or a power cut."""
+    """Go on where a withdrawal was cut off by a kill or a power cut; at the start, when nobody is fetching anything."""
     withdrawn = store.withdrawn()
+    shutil.rmtree(outgoing(workspace), ignore_errors=True)
     if withdrawn:
         snapshot.forget(workspace / "snapshots", withdrawn)

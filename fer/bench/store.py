@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice, product
 from pathlib import Path
@@ -58,7 +59,8 @@ def bench_store(arguments: argparse.Namespace, progress: Progress) -> dict:
         made = time.monotonic() - began
         began = time.monotonic()
         with served_app(arguments.model, workspace=workspace) as (url, app):
-            Caller(url).call("next", PEOPLE[0])
+            with closing(Caller(url)) as caller:
+                caller.call("next", PEOPLE[0])
             first = time.monotonic() - began
             while b'"ready":true' not in wait_for(url + "/healthz", app):
                 time.sleep(0.1)

@@ -62,8 +62,8 @@ class Services(Protocol):
         """Undo the correction `request` made under `code`. Raises ValueError in one sentence."""
         ...
 
-    def withdraw(self, code: str) -> int:
-        """Remove all that was given under `code`; how many faces. Raises ValueError in one sentence."""
+    def withdraw(self, code: str) -> dict:
+        """Remove all that was given under `code`: {faces, snapshots, models}. Raises ValueError in one sentence."""
         ...
 
     def function(self, name: str, right: Right, fn: Callable[[dict], dict]) -> Callable:

@@ -90,8 +90,8 @@ def build(services: Services) -> None:
         return _said(lambda: services.take_back(str(payload["code"]), str(payload["request"])) or {})
 
     def withdraw(payload: dict) -> dict:
-        """{code} -> {faces}: all that was given under the code is removed for good."""
-        return _said(lambda: {"faces": services.withdraw(str(payload["code"]))})
+        """{code} -> {faces, …}: all that was given under the code is removed for good."""
+        return _said(lambda: services.withdraw(str(payload["code"])))
 
     folder = Path(__file__).parent
     functions = (read_picture, read_frame, explain, leave, correct, agree, take_back, withdraw)

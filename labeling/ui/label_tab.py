@@ -1,4 +1,4 @@
-"""The Label tab: one face, one key. Also the API's ``/next``, ``/label``, ``/skip``, ``/undo``, ``/stats``, ``/withdraw``.
+"""The Label tab: one face, one key. Also the API's ``/next``, ``/label``, ``/skip``, ``/undo``, ``/stats``.
 
 The page is one `gr.HTML` whose script keeps faces ahead and labels in a box until the server has them;
 the functions it calls are here. They answer {error: sentence} instead of raising, with {final: true}
@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Callable, Sequence
-from functools import wraps
 from pathlib import Path
 from typing import Protocol
 
@@ -18,12 +17,12 @@ import gradio as gr
 
 from labeling.database import StoreError
 from labeling.guidelines import guidelines
-from labeling.items import UnknownItem
 from labeling.judgements import LONGEST_NAME, Annotation, Judgement
 from labeling.labels import ANSWERS, LABELS, label_called
 from labeling.people import Right
 from labeling.queue import Candidate, ReviewQueue
 from labeling.store import LabelStore
+from labeling.ui.replies import api_call, said
 
 MOST_AHEAD = 32  # faces one call hands out at most
 log = logging.getLogger(__name__)
@@ -38,6 +37,10 @@ class Services(Protocol):
 
     def queue(self) -> ReviewQueue:
         """Which face to ask about next. Raises StoreError while the labels cannot be opened."""
+        ...
+
+    def withdraw(self, code: str) -> dict:
+        """Remove all that was given under `code`: {faces, snapshots, models}. Raises ValueError in one sentence."""
         ...
 
     def function(self, name: str, right: Right, fn: Callable[[dict], dict]) -> Callable:
@@ -57,23 +60,23 @@ def build(services: Services) -> None:
 
     def begin(payload: dict) -> dict:
         """{annotator} -> counts; what the page held before it was opened anew goes back to the queue."""
-        return _said(lambda: _begin(services, str(payload["annotator"])))
+        return said(lambda: _begin(services, str(payload["annotator"])))
 
     def more(payload: dict) -> dict:
         """{annotator, count} -> {faces, waiting}."""
-        return _said(lambda: _more(services, str(payload["annotator"]), payload.get("count", 1)))
+        return said(lambda: _more(services, str(payload["annotator"]), payload.get("count", 1)))
 
     def judge(payload: dict) -> dict:
         """{request, item, annotator, label or null, second} -> what was kept, and what model and people say."""
-        return _said(lambda: _judged(services, _judge(services, payload)))
+        return said(lambda: _judged(services, _judge(services, payload)))
 
     def undo(payload: dict) -> dict:
         """{request} -> {}: the judgement made as `request` no longer counts."""
-        return _said(lambda: services.labels().undo(str(payload["request"])) and {})
+        return said(lambda: services.labels().undo(str(payload["request"])) and {})
 
     def counts(payload: dict) -> dict:
         """{annotator} -> counts and agreement."""
-        return _said(lambda: services.queue().statistics(str(payload["annotator"])))
+        return said(lambda: services.queue().statistics(str(payload["annotator"])))
 
     folder = Path(__file__).parent
     advice = guidelines()
@@ -83,7 +86,7 @@ def build(services: Services) -> None:
             "rules": advice[""], "longest_name": LONGEST_NAME,
         },
         html_template=(folder / "label_tab.html").read_text(encoding="utf-8"),
-        css_template=(folder / "label_tab.css").read_text(encoding="utf-8"),
+        css_template="".join((folder / name).read_text(encoding="utf-8") for name in ("desk.css", "label_tab.css")),
         js_on_load=(folder / "label_tab.js").read_text(encoding="utf-8"),
         server_functions=[services.function("label", "label", one) for one in (begin, more, judge, undo, counts)],
         apply_default_css=False,
@@ -114,18 +117,14 @@ def _build_api(services: Services) -> None:
     def stats() -> dict:
         return services.queue().statistics()
 
-    def withdraw(code: str) -> dict:
-        return {"faces": services.labels().withdraw(code)}
-
     def register(right: Right, fn: Callable, inputs: list[gr.components.Component], output: str) -> None:
-        services.endpoint(fn.__name__, right, _raising(fn), inputs, [gr.JSON(label=output, visible=False)])
+        services.endpoint(fn.__name__, right, api_call(fn), inputs, [gr.JSON(label=output, visible=False)])
 
     register("label", next, [text("Annotator")], "Face and reason")
     register("label", label, [number("Item"), text("Label"), text("Annotator"), text("Request id")], "Annotation")
     register("label", skip, [number("Item"), text("Annotator"), text("Request id")], "Annotation")
     register("label", undo, [text("Request id")], "Annotation")
     register("label", stats, [], "Counts")
-    register("public", withdraw, [text("Withdrawal code")], "Removed")  # who holds the code gave the faces
 
 
 def _begin(services: Services, annotator: str) -> dict:
@@ -196,32 +195,3 @@ def _judged(services: Services, annotation: Annotation) -> dict:
     """`_kept`, and what other people said: shown once the person has answered."""
     others = services.labels().said_by_others(annotation.item, annotation.annotator)
     return {**_kept(annotation), "others": others}
-
-
-def _said(work: Callable[[], dict]) -> dict:
-    """What `work` answers, or {error: one sentence}; {final: true} where the same again would not help."""
-    try:
-        return work()
-    except StoreError as error:
-        return {"error": str(error), "final": isinstance(error, UnknownItem)}
-    except (ValueError, KeyError, TypeError) as error:
-        return {"error": str(error) if isinstance(error, ValueError) else "The page sent too little; reload it.", "final": True}
-    except Exception:
-        log.exception("answering the page failed")
-        return {"error": "That could not be done because of a fault in the app; its log says more.", "final": True}
-
-
-def _raising(fn: Callable) -> Callable:
-    """`fn` for the API: what is wrong comes as gr.Error, one sentence."""
-
-    @wraps(fn)
-    def called(*values: object) -> object:
-        try:
-            return fn(*values)
-        except ValueError as error:
-            raise gr.Error(str(error), print_exception=False) from error
-        except Exception as error:
-            log.exception("an endpoint failed")
-            raise gr.Error("That could not be done because of a fault in the app; its log says more.") from error
-
-    return called

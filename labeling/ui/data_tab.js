@@ -1,0 +1,237 @@
+// The page's side of the Data tab. Everything that came with a file, names among it, is put on the page as text.
+const { answers, formats, part: PART } = props.value;
+const $ = (selector) => element.querySelector(selector);
+const titles = Object.fromEntries(answers);
+const banner = $(".banner");
+const make = (tag, className, text) => {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+};
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const within = (promise, ms) => Promise.race([promise, sleep(ms).then(() => null)]);
+const random = (bytes) => [...crypto.getRandomValues(new Uint8Array(bytes))].map((one) => one.toString(16).padStart(2, "0")).join("");
+const percent = (share) => `${Math.round(100 * share)} %`;
+const many = (count, one, more) => `${count.toLocaleString()} ${count === 1 ? one : more}`;
+const titled = (words) => words.replace(/\b(unknown|NF)\b/g, (name) => (titles[name] ? titles[name].toLowerCase() : name));
+
+// The answer, or null, with the sentence on the banner.
+async function call(fn, payload = {}, ms = 60000) {
+  const answer = await within(fn(payload).catch(() => null), ms);
+  if (answer && !answer.error) {
+    banner.hidden = true;
+    return answer;
+  }
+  banner.textContent = answer?.error || "The app did not answer; check the connection and try again.";
+  banner.hidden = false;
+  return null;
+}
+
+// --- counts -------------------------------------------------------------------------------------
+
+function bars(selector, rows) {
+  const most = Math.max(1, ...rows.map(([, count]) => count));
+  $(selector).replaceChildren(...(rows.length ? rows : [["none yet", 0]]).map(([name, count, more = ""]) => {
+    const row = make("li"), track = make("span", "track"), fill = make("span", "fill");
+    fill.style.width = `${(100 * count) / most}%`;
+    track.append(fill);
+    const label = make("span", "name", name);
+    label.title = name;
+    row.append(label, track, make("span", "count", `${count.toLocaleString()}${more}`));
+    return row;
+  }));
+}
+
+const clock = (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+const day = (at) => (new Date(at).toDateString() === new Date().toDateString() ? clock(at) : `${new Date(at).toLocaleDateString()} ${clock(at)}`);
+
+async function refresh() {
+  const answer = await call(server.counts);
+  if (!answer) return;
+  $(".saved").textContent = answer.saved_at ? `Every label is saved on this disk; the last one at ${day(answer.saved_at)}.` : "No label yet. Each is saved on this disk before the page says so.";
+  const { value, low, high, items } = answer.alpha;
+  const labels = Object.values(answer.by_label).reduce((sum, count) => sum + count, 0);
+  const agreement = value === null ? "–" : value.toFixed(2);
+  $(".tiles").replaceChildren(...[
+    [answer.faces.toLocaleString(), "faces with a picture"], [answer.labelled.toLocaleString(), "of them labelled"],
+    [labels.toLocaleString(), "votes that stand"], [Object.values(answer.by_annotator).filter(Boolean).length, "people and sets"],
+    [agreement, value === null ? "agreement: no face has two votes" : `agreement α [${low.toFixed(2)}, ${high.toFixed(2)}] on ${many(items, "face", "faces")}`],
+    ...(answer.withdrawn ? [[answer.withdrawn.toLocaleString(), "faces withdrawn"]] : []),
+  ].map(([figure, words]) => {
+    const tile = make("li");
+    tile.append(make("b", "", String(figure)), make("span", "", words));
+    return tile;
+  }));
+  bars(".by-label", Object.entries(answer.by_label).map(([name, count]) => [titles[name], count]));
+  bars(".by-annotator", Object.entries(answer.by_annotator).sort((a, b) => b[1] - a[1]));
+  bars(".by-source", answer.by_source.map(([name, faces, labelled]) => [name, faces, ` · ${labelled.toLocaleString()} labelled`]));
+  bars(".by-day", answer.by_day.slice(-31));
+  const lacking = answer.missing.filter(([, , more]) => more);
+  $(".lacking").textContent = lacking.length
+    ? `To train on, still missing: ${lacking.map(([name, , more]) => `${more} ${titles[name].toLowerCase()}`).join(", ")}.`
+    : "Every expression has fifty faces or more.";
+  $(".pairs").replaceChildren(...answer.parting.map(([one, other, count]) => {
+    const button = make("button", "button small", `${titles[one]} / ${titles[other]}: ${count}`);
+    button.type = "button";
+    button.onclick = async () => {
+      for (const each of $(".pairs").children) each.setAttribute("aria-pressed", String(each === button));
+      const shown = await call(server.parted, { one, other });
+      if (shown) gallery(".parted", shown.faces);
+    };
+    return button;
+  }));
+  if (!answer.parting.length) $(".pairs").textContent = "Nowhere yet.";
+}
+
+function gallery(selector, faces) {
+  $(selector).replaceChildren(...faces.map((face) => {
+    const item = make("li"), image = make("img");
+    image.src = face.chip;
+    image.alt = `Face ${face.item}`;
+    item.append(image, titled(face.words));
+    return item;
+  }));
+}
+
+$(".look").onclick = async (event) => {
+  event.target.disabled = true;
+  $(".found").textContent = "Looking …";
+  const answer = await call(server.doubtful, {}, 180000);
+  event.target.disabled = false;
+  $(".found").textContent = !answer ? "" : answer.total
+    ? `${many(answer.total, "label looks", "labels look")} wrong; on the Label tab they come first. The worst:`
+    : "None found. It takes twenty labelled faces at least, and the model must have read them.";
+  if (answer) gallery(".doubted", answer.faces);
+};
+
+// --- files in -----------------------------------------------------------------------------------
+
+const watched = new Map(); // key of an import -> its row
+function row(key, name) {
+  if (!watched.has(key)) {
+    const item = make("li"), title = make("b", "", name), bar = make("progress"), words = make("div");
+    bar.setAttribute("aria-label", `Import of ${name}`);
+    words.setAttribute("role", "status");
+    item.append(title, bar, words);
+    $(".imports").prepend(item);
+    watched.set(key, { bar, words });
+  }
+  return watched.get(key);
+}
+
+async function send(file) {
+  const upload = random(16), { bar, words } = row(upload, file.name);
+  bar.max = Math.max(1, file.size);
+  for (let at = 0; at < file.size || !at; ) {
+    words.textContent = `Sending: ${percent(at / Math.max(1, file.size))}`;
+    bar.value = at;
+    const data = await encoded(file.slice(at, at + PART));
+    const answer = await call(server.part, { upload, name: file.name, at, data }, 120000);
+    if (!answer) return over(upload, "It did not arrive; choose it again.", true);
+    if (!file.size) break;
+    at = answer.here;
+  }
+  await bring(upload, { name: file.name });
+}
+const encoded = (blob) => new Promise((resolve, reject) => {
+  const reader = new FileReader();
+  reader.onload = () => resolve(reader.result.split(",")[1] || "");
+  reader.onerror = () => reject(reader.error);
+  reader.readAsDataURL(blob);
+});
+
+async function bring(upload, what) {
+  if (await call(server.bring, { upload, ...what })) watch();
+  else over(upload, banner.textContent, true);
+}
+
+function over(key, text, error = false) {
+  const { bar, words } = watched.get(key);
+  bar.hidden = true;
+  words.textContent = text;
+  words.classList.toggle("error", error);
+}
+
+let watching = false;
+async function watch() {
+  if (watching) return;
+  watching = true;
+  for (let running = true; running; ) {
+    const answer = await within(server.imports({}).catch(() => null), 15000);
+    if (answer?.refused) break;
+    running = !answer || Object.values(answer.imports).some((one) => one.running);
+    for (const [key, one] of Object.entries(answer?.imports || {})) {
+      const { bar, words } = row(key, one.source);
+      if (one.running) {
+        if (one.total) { bar.max = one.total; bar.value = one.done; } else bar.removeAttribute("value");
+        words.textContent = one.total ? `${one.done.toLocaleString()} of ${one.total.toLocaleString()}` : `${one.done.toLocaleString()} so far`;
+      } else over(key, one.error || reported(one.report), Boolean(one.error));
+    }
+    await sleep(running ? 700 : 0);
+  }
+  watching = false;
+  refresh();
+}
+
+function reported(report) {
+  if (!report) return "";
+  const parts = [many(report.faces, "new face", "new faces"), many(report.judgements, "new label", "new labels")];
+  const said = [[report.known, "were here already"], [report.unlabelled, "without a label"], [report.without_face, "photos without a face"],
+    [report.near_duplicates, "much like another face: asked about last"]].filter(([count]) => count);
+  parts.push(...said.map(([count, words]) => `${count.toLocaleString()} ${words}`));
+  const problems = report.problems.slice(0, 5).map((one) => `${one.name}: ${one.sentence}`);
+  return `${parts.join(" · ")}.${report.problem_count ? ` ${many(report.problem_count, "part", "parts")} passed over. ${problems.join(" ")}` : ""}`;
+}
+
+$(".files").onchange = async (event) => {
+  const files = [...event.target.files];
+  event.target.value = "";
+  for (const file of files) await send(file);
+};
+$(".from").onsubmit = (event) => {
+  event.preventDefault();
+  const source = $(".source").value.trim();
+  if (!source) return;
+  const upload = random(16);
+  row(upload, source);
+  bring(upload, { source });
+};
+
+// --- files out, withdrawal ----------------------------------------------------------------------
+
+$(".format").replaceChildren(...Object.entries(formats).map(([kind, title]) => Object.assign(make("option", "", title), { value: kind })));
+$(".out").onclick = async (event) => {
+  event.target.disabled = true;
+  $(".handed").textContent = "Making the zip …";
+  const answer = await call(server.hand_out, { kind: $(".format").value }, 600000);
+  event.target.disabled = false;
+  $(".handed").textContent = answer ? answer.words.split(" in ")[0] + " in the zip." : "";
+  if (!answer) return;
+  const link = make("a");
+  link.href = answer.address;
+  link.download = "";
+  link.click();
+};
+$(".snap").onclick = async () => {
+  const answer = await call(server.snapshot);
+  $(".handed").textContent = answer
+    ? `Snapshot ${answer.id}: ${answer.train} to train on, ${answer.val} to choose by, ${answer.test} to test on${answer.left_out ? `; ${answer.left_out} near copies of held-out faces left out` : ""}.`
+    : "";
+};
+$(".back").onsubmit = async (event) => {
+  event.preventDefault();
+  const code = $(".code").value.trim();
+  if (!code || !confirm("Remove all faces given under this code, with everybody's labels on them, for good?")) return;
+  const answer = await call(server.withdraw, { code });
+  if (!answer) return;
+  $(".code").value = "";
+  $(".withdrawn").textContent = `Removed for good: ${many(answer.faces, "face", "faces")}.`
+    + (answer.snapshots.length ? ` Also taken out of the snapshots ${answer.snapshots.join(", ")}.` : "")
+    + (answer.models.length ? ` Trained on them before: ${answer.models.join(", ")}.` : "");
+  refresh();
+};
+
+refresh();
+watch();
+setInterval(() => { if (element.isConnected && element.offsetParent !== null && !document.hidden) refresh(); }, 20000);

@@ -1,0 +1,176 @@
+"""The Data tab: what there is, where people part, which labels look wrong, files in and out, withdrawal.
+
+Also the API's ``/import``, ``/export``, ``/snapshot`` and ``/withdraw``. The page is one `gr.HTML`; the
+functions it calls answer {error: sentence} instead of raising.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import gradio as gr
+
+from labeling.doubts import doubts
+from labeling.exchange import WRITERS, Cutter, export
+from labeling.labels import ANSWERS
+from labeling.overview import overview
+from labeling.people import Right
+from labeling.snapshot import take
+from labeling.transfers import PART, Transfers
+from labeling.withdrawal import outgoing
+from labeling.ui import label_tab
+from labeling.ui.replies import api_call, said
+
+SHOWN = 24  # faces of one list
+FORMATS = {"csv": "CSV with pictures", "ferplus": "FER+ folder", "fer2013": "FER2013 csv", "folder": "Class folders",
+           "hf": "Hugging Face imagefolder", "labelstudio": "Label Studio JSON"}  # fmt: skip
+
+
+class Services(label_tab.Services, Protocol):
+    """What the tab asks of the app that shows it."""
+
+    workspace: Path
+
+    def cutter(self) -> Cutter:
+        """Finds faces in photos; waits for the model. Raises ValueError when there is none."""
+        ...
+
+    def offer(self, path: Path) -> str:
+        """An address below the page's from which `path` can be fetched; it is deleted afterwards."""
+        ...
+
+
+def build(services: Services) -> None:
+    """Add the tab's content to the current `gr.Blocks`, and register its endpoints."""
+    transfers = Transfers(services.workspace)
+
+    def counts(payload: dict) -> dict:
+        """{} -> everything counted, and where people part."""
+        return said(lambda: {**services.queue().statistics(), **overview(services.labels(), services.queue().votes())})
+
+    def parted(payload: dict) -> dict:
+        """{one, other} -> {faces}: those for which some people say the one and some the other."""
+        return said(lambda: _parted(services, str(payload["one"]), str(payload["other"])))
+
+    def doubtful(payload: dict) -> dict:
+        """{} -> {faces, total}: labels that are probably wrong; they go to the front of the queue."""
+        return said(lambda: _doubtful(services))
+
+    def part(payload: dict) -> dict:
+        """{upload, name, at, data: base64} -> {here}: bytes of the file that have arrived."""
+        return said(lambda: {"here": transfers.take(
+            str(payload["upload"]), str(payload["name"]), int(payload["at"]), base64.b64decode(payload["data"]))})  # fmt: skip
+
+    def bring(payload: dict) -> dict:
+        """{upload, name} or {upload, source} -> the import, which runs on by itself."""
+        return said(lambda: _bring(services, transfers, payload))
+
+    def imports(payload: dict) -> dict:
+        """{} -> {imports}: how far each is."""
+        return said(lambda: {"imports": transfers.known()})
+
+    def hand_out(payload: dict) -> dict:
+        """{kind} -> {address, words}: a zip of all labelled faces, to be fetched once."""
+        return said(lambda: _hand_out(services, str(payload["kind"])))
+
+    def snapshot(payload: dict) -> dict:
+        """{} -> what training would be given, written down."""
+        return said(lambda: take(services.labels(), services.workspace / "snapshots").as_dict())
+
+    def withdraw(payload: dict) -> dict:
+        """{code} -> {faces, snapshots, models}."""
+        return said(lambda: services.withdraw(str(payload["code"])))
+
+    rights: dict[Callable[[dict], dict], Right] = {
+        counts: "label", parted: "label", doubtful: "label", part: "own", bring: "own", imports: "own", hand_out: "own",
+        snapshot: "train", withdraw: "public",
+    }  # fmt: skip
+    folder = Path(__file__).parent
+    gr.HTML(
+        value={"answers": [[one.name, one.title] for one in ANSWERS], "formats": FORMATS, "part": PART},
+        html_template=(folder / "data_tab.html").read_text(encoding="utf-8"),
+        css_template="".join((folder / name).read_text(encoding="utf-8") for name in ("desk.css", "data_tab.css")),
+        js_on_load=(folder / "data_tab.js").read_text(encoding="utf-8"),
+        server_functions=[services.function("data", right, fn) for fn, right in rights.items()],
+        apply_default_css=False,
+        elem_id="data",
+    )
+    _build_api(services)
+
+
+def _build_api(services: Services) -> None:
+    def register(name: str, right: Right, fn: Callable, inputs: Sequence[gr.components.Component], output: str) -> None:
+        services.endpoint(name, right, api_call(fn), inputs, [gr.JSON(label=output, visible=False)])
+
+    def import_source(source: str) -> dict:
+        from labeling.exchange import bring_in
+
+        return bring_in(services.labels(), source, services.cutter()).as_dict()
+
+    def export_target(target: str) -> dict:
+        return export(services.labels(), target, services.cutter()).as_dict()
+
+    def snapshot() -> dict:
+        return take(services.labels(), services.workspace / "snapshots").as_dict()
+
+    def withdraw(code: str) -> dict:
+        return services.withdraw(code)
+
+    def text(label: str) -> gr.Textbox:
+        return gr.Textbox(label=label, visible=False)
+
+    register("import", "own", import_source, [text("Source: KIND:PATH on the server")], "Report")
+    register("export", "own", export_target, [text("Target: KIND:PATH on the server")], "Report")
+    register("snapshot", "train", snapshot, [], "Snapshot")
+    register("withdraw", "public", withdraw, [text("Withdrawal code")], "Removed")  # who holds the code gave the faces
+
+
+def _picture(services: Services, number: int) -> str | None:
+    """The face `number` as a data URL; None where it has no picture (any more)."""
+    store = services.labels()
+    try:
+        return "data:image/png;base64," + base64.b64encode(store.picture(store.item(number))).decode()
+    except ValueError:
+        return None
+
+
+def _parted(services: Services, one: str, other: str) -> dict:
+    votes = services.queue().votes()
+    faces = []
+    for number in votes.parted(one, other)[:SHOWN].tolist():
+        picture = _picture(services, number)
+        if picture:
+            faces.append({"item": number, "chip": picture, "words": votes.in_words(number)})
+    return {"faces": faces}
+
+
+def _doubtful(services: Services) -> dict:
+    votes = services.queue().votes()
+    found = doubts(votes.votes, votes.probabilities)
+    services.queue().look_again(int(votes.ids[one.row]) for one in found)
+    faces = [{"item": int(votes.ids[one.row]), "chip": _picture(services, int(votes.ids[one.row])), "words": one.reason}
+             for one in found[:SHOWN]]  # fmt: skip
+    return {"faces": [face for face in faces if face["chip"]], "total": len(found)}
+
+
+def _bring(services: Services, transfers: Transfers, payload: dict) -> dict:
+    upload = str(payload["upload"])
+    source = str(payload["source"]).strip() if payload.get("source") else str(transfers.uploaded(upload, str(payload["name"])))
+    return transfers.start(upload, services.labels, source, services.cutter).as_dict()
+
+
+def _hand_out(services: Services, kind: str) -> dict:
+    if kind not in WRITERS:
+        raise ValueError(f"“{kind}” is not a format; use one of {', '.join(WRITERS)}.")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / f"faces-{kind}"
+        report = export(services.labels(), f"{kind}:{folder}", services.cutter())
+        alone = outgoing(services.workspace) / secrets.token_hex(8)
+        archive = shutil.make_archive(str(alone / folder.name), "zip", scratch, folder.name)
+    return {"address": services.offer(Path(archive)), "words": report.in_words()}
