@@ -46,6 +46,12 @@ class Face:
         points = None if self.landmarks is None else tuple((px * x, py * y) for px, py in self.landmarks)
         return Face((left * x, top * y, right * x, bottom * y), points, self.score)
 
+    def moved(self, x: float, y: float) -> "Face":
+        """The same face `x` pixels further to the right and `y` further down."""
+        left, top, right, bottom = self.box
+        points = self.landmarks and tuple((px + x, py + y) for px, py in self.landmarks)
+        return Face((left + x, top + y, right + x, bottom + y), points, self.score)
+
     @classmethod
     def whole(cls, image: Image.Image) -> "Face":
         """The face of a ready-made crop: all of `image`."""

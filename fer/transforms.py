@@ -20,6 +20,8 @@ from fer.faces import Face
 # (torchvision, MobileNet_V2_Weights.IMAGENET1K_V1.transforms()).
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+REACH = 1.6  # side of what is kept of a face ÷ side of the crop: one turned by any angle lies inside (√2), with context
+LONGEST = 512  # pixels, side of the largest picture that is kept of a face
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,26 @@ class Preprocess:
         `image` is upright RGB (see `picture.open_picture`). A face without landmarks is a ready-made
         crop: its box is taken as it is. Where the square leaves the picture, the border pixels repeat.
         """
+        if self.square(face)[2] * REACH > LONGEST:
+            # What is kept of such a face is shrunk; so is it here, or the two would not be read alike.
+            image, face = self.surroundings(image, face)
         return _cut_square(image, *self.square(face), face.roll)
+
+    def surroundings(self, image: Image.Image, face: Face) -> tuple[Image.Image, Face]:
+        """The upright region around `face`, at most `LONGEST` pixels a side, and the face in its pixels.
+
+        It ends where the picture ends: there a crop repeats the border pixels, of the region as of the picture.
+        """
+        x, y, side = self.square(face)
+        half = REACH * side / 2
+        left, top = max(0, math.floor(x - half)), max(0, math.floor(y - half))
+        part = image.crop((left, top, min(image.width, math.ceil(x + half)), min(image.height, math.ceil(y + half))))
+        moved = face.moved(-left, -top)
+        scale = LONGEST / max(part.size)
+        if scale >= 1.0:
+            return part, moved
+        size = (max(1, round(part.width * scale)), max(1, round(part.height * scale)))
+        return part.resize(size, Image.Resampling.LANCZOS), moved.scaled(size[0] / part.width, size[1] / part.height)
 
     def square(self, face: Face) -> tuple[float, float, float]:
         """Centre x, y and side of `face`'s crop in pixels; the crop is turned by `face.roll` about the centre."""

@@ -36,18 +36,31 @@ from labeling.store import LabelStore
 from labeling.tree import Tree, TreeError, open_tree
 
 Progress = Callable[[Iterable], Iterable]
-READERS: dict[str, Callable[[Tree], Iterator[Record | Problem]]] = {
-    "ferplus": ferplus.read, "fer2013": fer2013.read, "labelstudio": label_studio.read, "hf": hugging_face.read,
-    "csv": table.read, "folder": folder.read, "video": video.read, "photo": folder.photos,
-}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A form in which faces come: how to tell it and read it; `needs` says in words what makes it."""
+
+    fits: Callable[[Tree], bool]
+    read: Callable[[Tree], Iterator[Record | Problem]]
+    needs: str
+
+
+# Which one fits is asked in this order: those with marks of their own before those that take any pictures.
+KINDS: dict[str, Kind] = {
+    "ferplus": Kind(ferplus.fits, ferplus.read, "a folder FER2013Train, FER2013Valid or FER2013Test with a label.csv"),
+    "fer2013": Kind(fer2013.fits, fer2013.read, "a table in UTF-8 with the columns emotion, pixels, Usage"),
+    "labelstudio": Kind(label_studio.fits, label_studio.read, "a JSON list of Label Studio's tasks"),
+    "hf": Kind(hugging_face.fits, hugging_face.read, "a metadata.jsonl"),
+    "csv": Kind(table.fits, table.read, "a table in UTF-8 with a column image and a column label"),
+    "folder": Kind(folder.fits, folder.read, "pictures"),
+    "video": Kind(video.fits, video.read, f"a video ({', '.join(video.CONTAINERS)})"),
+    "photo": Kind(folder.fits, folder.photos, "pictures"),
+}
 WRITERS: dict[str, ModuleType] = {
     "ferplus": ferplus, "fer2013": fer2013, "labelstudio": label_studio, "hf": hugging_face, "csv": table, "folder": folder,
 }  # fmt: skip
-# Which fits is asked in this order: the ones with marks of their own before those that take any pictures.
-RECOGNISED = (
-    ("ferplus", ferplus.fits), ("fer2013", fer2013.fits), ("labelstudio", label_studio.fits),
-    ("hf", hugging_face.fits), ("csv", table.fits), ("folder", folder.fits), ("video", video.fits),
-)  # fmt: skip
 CHUNK = 200  # items read from the store at once
 NO_PICTURE = "without a picture"
 _NOTHING_STORED = " Nothing was stored of this."  # said by the store of one part, untrue of an import
@@ -108,10 +121,10 @@ def bring_in(store: LabelStore, source: str, cutter: Cutter | None = None, progr
     report and passed over. Raises ExchangeError where nothing can be read or the disk does not obey; what had
     arrived until then is kept, and the same import goes on from there.
     """
-    kind, path = _kind_and_path(source, (*READERS, "zip"))
+    kind, path = _kind_and_path(source, (*KINDS, "zip"))
     try:
         tree = open_tree(path)
-        kind = _recognised(tree) if kind in (None, "zip") else kind
+        kind = _checked(kind, tree) if kind in KINDS else _recognised(tree)
         entering = Entering(store, f"{kind}:{tree.name}", cutter)
         for problem in tree.refused:
             entering.tally.note(problem)
@@ -211,16 +224,26 @@ def _kind_and_path(text: str, kinds: Iterable[str]) -> tuple[str | None, Path]:
 
 def _recognised(tree: Tree) -> str:
     """The kind of the files in `tree`. Raises ExchangeError."""
-    kind = next((kind for kind, fits in RECOGNISED if fits(tree)), None)
-    if kind is None:
-        refused = f" {tree.refused[0].name}: {tree.refused[0].sentence}" if tree.refused else ""
-        raise ExchangeError(f"{tree.name} holds no faces in any form known here ({', '.join(READERS)}).{refused}")
+    found = next((name for name, kind in KINDS.items() if kind.fits(tree)), None)
+    if found is None:
+        raise ExchangeError(f"{tree.name} holds no faces in any form known here ({', '.join(KINDS)}).{_refused(tree)}")
+    return found
+
+
+def _checked(kind: str, tree: Tree) -> str:
+    """`kind`, where the files in `tree` are of it. Raises ExchangeError."""
+    if not KINDS[kind].fits(tree):
+        raise ExchangeError(f"{tree.name} holds nothing of the kind {kind}: {KINDS[kind].needs} is needed.{_refused(tree)}")
     return kind
+
+
+def _refused(tree: Tree) -> str:
+    return f" {tree.refused[0].name}: {tree.refused[0].sentence}" if tree.refused else ""
 
 
 def _counted(kind: str, tree: Tree) -> Iterable[Record | Problem]:
     """What `tree` holds, of a known length; counting reads no picture. Only of a video the end is not known before."""
-    read = READERS[kind]
+    read = KINDS[kind].read
     if kind == "video" or (kind == "folder" and video.fits(tree)):
         return read(tree)
     return Counted(read(tree), sum(1 for _ in read(tree)))

@@ -49,9 +49,12 @@ class Keys:
         Where it cannot be written the keys hold until the app stops.
         """
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            kept = cls(**json.loads(path.read_text(encoding="utf-8")))
+            if all(isinstance(key, str) and key for key in (kept.label, kept.own)):
+                return kept
         except (OSError, ValueError, TypeError):
-            fresh = cls.fresh()
+            pass
+        fresh = cls.fresh()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
@@ -96,9 +99,17 @@ def came_from_here(headers: Mapping[str, str], client: str | None) -> bool:
     if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return False
     origin = headers.get("origin")
-    if origin is not None and not is_local(urlsplit(origin).hostname):
+    if origin is not None and not is_local(_name_in(origin)):
         return False
-    return is_local(urlsplit(f"//{headers.get('host', '')}").hostname) and (client is None or is_local(client))
+    return is_local(_name_in(f"//{headers.get('host', '')}")) and (client is None or is_local(client))
+
+
+def _name_in(address: str) -> str | None:
+    """The host that `address` names; None where it makes no sense."""
+    try:
+        return urlsplit(address).hostname
+    except ValueError:
+        return None
 
 
 def is_local(host: str | None) -> bool:

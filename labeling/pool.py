@@ -27,6 +27,7 @@ class Pool:
 
     def __init__(self, store: LabelStore) -> None:
         self._store = store
+        self.age = 0  # how often it started afresh
         self._forget()
 
     def __len__(self) -> int:
@@ -39,6 +40,7 @@ class Pool:
             if withdrawn != self._withdrawn:
                 self._forget()
                 self._withdrawn = withdrawn
+                self.age += 1
             changed = [self._add_items(connection), self._read_judgements(connection), self._read_scores(connection)]
         return np.unique(np.concatenate(changed))
 
@@ -60,6 +62,7 @@ class Pool:
         self.features = np.zeros((0, 0), dtype=np.float32)
         self.votes = np.zeros((0, len(LABELS)), dtype=np.int32)
         self.answers: dict[str, np.ndarray] = {}
+        self.importers: set[str] = set()  # annotators who stand for several people
         self._withdrawn = self._item = self._judgement = self._revision = 0
 
     def _add_items(self, connection: sqlite3.Connection) -> np.ndarray:
@@ -99,6 +102,7 @@ class Pool:
             self.answers[annotator] = np.full(len(self), NOT_SEEN, dtype=np.int8)
         self.answers[annotator][row] = SKIPPED if label is None else _NUMBERS[label]
         if votes:
+            self.importers.add(annotator)
             for name, count in json.loads(votes).items():
                 self.votes[row, _NUMBERS[name]] += count
         elif label:

@@ -55,7 +55,9 @@ class ReviewQueue:
         self._leases: dict[int, tuple[str, float]] = {}  # item -> who holds it, until when
         self._ranking: Ranking | None = None
         self._ranked_at = -np.inf
-        self._changed = np.zeros(0, dtype=bool)  # rows whose place in the order no longer holds
+        self._age = 0  # of the pool when it was read last: rows of an older one are other items
+        self._turn = self._ranked = 0  # changes counted so far, and how many of them the order knows
+        self._touched = np.zeros(0, dtype=np.int64)  # by row its last change
         self._ranking_now = threading.Lock()
         self._first: dict[int, str] = {}  # item -> why it goes before all others
         self._agreement: tuple[float, dict] = (-np.inf, {"alpha": None, "items": 0})
@@ -79,10 +81,11 @@ class ReviewQueue:
         with self._lock:
             self._leases = {item: lease for item, lease in self._leases.items() if lease[0] != annotator}
 
-    def returned(self, item: int) -> None:
-        """`item` was judged: nobody holds it any longer."""
+    def returned(self, item: int, annotator: str) -> None:
+        """`item` was judged by `annotator`, who holds it no longer; by now somebody else may."""
         with self._lock:
-            self._leases.pop(item, None)
+            if self._leases.get(item, ("", 0.0))[0] == annotator:
+                del self._leases[item]
             self._first.pop(item, None)
 
     def look_again(self, items: Iterable[int]) -> None:
@@ -110,8 +113,10 @@ class ReviewQueue:
             self._follow()
             counts = self._counts()
             mine = None if annotator is None else self._pool.answers_of(annotator).copy()
+            votes = None if annotator is None else self._pool.votes.copy()
+            brought = annotator in self._pool.importers
         if mine is not None:
-            same, on = with_others(mine, self._pool.votes)
+            same, on = (None, 0) if brought else with_others(mine, votes)
             counts["mine"] = {"labels": int((mine >= 0).sum()), "skipped": int((mine == SKIPPED).sum()),
                               "agreement": same and round(same, 4), "compared": on}  # fmt: skip
         return {**counts, "agreement": self._known_agreement(wait)}
@@ -121,15 +126,17 @@ class ReviewQueue:
     def _follow(self) -> None:
         """Read what is new in the store."""
         changed = self._pool.catch_up()
-        if len(self._pool) < len(self._changed):  # a withdrawal: rows have moved
-            self._ranking, self._changed = None, np.zeros(0, dtype=bool)
-        self._changed = np.concatenate([self._changed, np.zeros(len(self._pool) - len(self._changed), dtype=bool)])
-        self._changed[changed] = True
+        if self._pool.age != self._age:  # a withdrawal: rows have moved
+            self._age, self._ranking, self._touched = self._pool.age, None, np.zeros(0, dtype=np.int64)
+        if len(changed):
+            self._turn += 1
+            self._touched = np.concatenate([self._touched, np.zeros(len(self._pool) - len(self._touched), dtype=np.int64)])
+            self._touched[changed] = self._turn
 
     def _refresh(self, whatever: bool = False) -> bool:
         """Compute the order anew where it is needed, in the background where it takes long; whether it is new now."""
         with self._lock:
-            stale = self._ranking is None or bool(self._changed.any())
+            stale = self._ranking is None or self._turn > self._ranked
             small = len(self._pool) <= SMALL
             young = self._clock() - self._ranked_at < FRESH_SECONDS
         if not stale or (young and not small and not whatever):
@@ -149,17 +156,16 @@ class ReviewQueue:
 
     def _rank(self) -> None:
         with self._lock:
-            pool, before = self._pool, self._changed.copy()
+            pool, age, turn = self._pool, self._age, self._turn
             kept = np.flatnonzero(pool.pixels)
             faces = Faces(pool.probabilities[kept], pool.features[kept], pool.votes[kept], pool.twin[kept])
             seed = int(self._random.integers(2**32))
         fresh = ranking(faces, np.random.default_rng(seed))
         with self._lock:
-            if len(self._pool) < len(before):
-                return  # a withdrawal came between
+            if self._age != age or (self._ranking is not None and turn < self._ranked):
+                return  # a withdrawal came between, or somebody was faster
             self._ranking = Ranking(kept[fresh.rows], fresh.reasons, fresh.scores)
-            self._ranked_at = self._clock()
-            self._changed[: len(before)] &= ~before
+            self._ranked_at, self._ranked = self._clock(), turn
 
     def _askable(self, annotator: str) -> np.ndarray:
         """bool: which places of the order can be handed to `annotator` now."""
@@ -169,10 +175,10 @@ class ReviewQueue:
         self._leases = {item: lease for item, lease in self._leases.items() if lease[1] > now}
         held = np.zeros(len(self._pool), dtype=bool)
         held[self._pool.rows(list(self._leases))] = True
-        return (self._pool.answers_of(annotator)[order] == NOT_SEEN) & ~held[order] & ~self._changed[order]
+        return (self._pool.answers_of(annotator)[order] == NOT_SEEN) & ~held[order] & (self._touched[order] <= self._ranked)
 
     def _choose(self, annotator: str, count: int) -> list[Candidate]:
-        found = self._doubtful(annotator, count) or self._check(annotator)
+        found = self._doubtful(annotator, count) or self._check(annotator, count)
         for place in np.flatnonzero(self._askable(annotator))[: count - len(found)]:
             item = int(self._pool.ids[self._ranking.rows[place]])
             found.append(Candidate(item, float(self._ranking.scores[place]), self._ranking.reason(place).words))
@@ -182,18 +188,22 @@ class ReviewQueue:
 
     def _doubtful(self, annotator: str, count: int) -> list[Candidate]:
         """The items to look at again, of those nobody holds; the person's own come with another sentence."""
-        free = [item for item in self._first if item not in self._leases and len(self._pool.rows([item]))][:count]
+        rows = self._pool.rows(list(self._first))
+        rows = rows[self._pool.pixels[rows]]
         said = self._pool.answers_of(annotator)
+        free = [row for row in rows if self._pool.ids[row] not in self._leases][:count]
         return [
-            Candidate(item, 1.0, AGAIN if said[self._pool.rows([item])[0]] >= 0 else self._first[item]) for item in free
+            Candidate(int(self._pool.ids[row]), 1.0, AGAIN if said[row] >= 0 else self._first[int(self._pool.ids[row])])
+            for row in free
         ]
 
-    def _check(self, annotator: str) -> list[Candidate]:
+    def _check(self, annotator: str, count: int) -> list[Candidate]:
         """Now and then an item that the person has labelled before."""
-        if self._random.random() >= CHECK_SHARE:
+        if self._random.random() >= CHECK_SHARE * count:
             return []
         earlier = self._store.labelled_by(annotator, before_last=CHECK_AFTER)
-        earlier = [item for item in earlier if item not in self._leases]
+        seen = self._pool.rows(earlier)
+        earlier = [item for item in self._pool.ids[seen[self._pool.pixels[seen]]].tolist() if item not in self._leases]
         return [Candidate(int(self._random.choice(earlier)), 0.0, CHECK)] if earlier else []
 
     def _counts(self) -> dict:

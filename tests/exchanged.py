@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from conftest import SAMPLES
@@ -12,6 +14,7 @@ from label_workspaces import BOXES, chip, face, png, says
 from PIL import Image
 
 from labeling.items import NewItem
+from labeling.pictures import open_face
 from labeling.store import LabelStore
 
 FORMULA = "=HYPERLINK(\"http://evil\";\"'a'\")"
@@ -101,3 +104,32 @@ def part_of(ferplus: Path, target: Path, count: int) -> Path:
                     table.writerow(row)
                     shutil.copyfile(ferplus / side / row[0], target / side / row[0])
     return target
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A face as a cutter gives it."""
+
+    image: Image.Image
+    face: SimpleNamespace
+
+    def png(self) -> bytes:
+        return png(self.image)
+
+
+class MiddleCutter:
+    """Takes the middle of every picture for a face, but of an all black one; needs no network."""
+
+    def open(self, content: bytes) -> Image.Image:
+        return open_face(content).convert("RGB")
+
+    def faces(self, image: Image.Image) -> list[Cut]:
+        if not image.getbbox():
+            return []
+        width, height = image.size
+        box = (width // 8, height // 8, width // 2, height // 2)
+        points = tuple((width // 4 + step, height // 4 + step) for step in range(5))
+        return [Cut(image.crop((0, 0, width * 3 // 4, height * 3 // 4)), SimpleNamespace(box=box, landmarks=points))]
+
+    def crop(self, image: Image.Image, box: tuple, landmarks: tuple | None) -> Image.Image:
+        return image.crop(tuple(map(round, box)))

@@ -11,10 +11,10 @@ import pytest
 from conftest import SAMPLES, picture
 from PIL import Image, PngImagePlugin
 
-from fer.chips import LONGEST, REACH, Chip
+from fer.chips import Chip
 from fer.faces import Face, FaceDetector
 from fer.picture import UnreadablePicture, open_picture
-from fer.transforms import Preprocess
+from fer.transforms import LONGEST, REACH, Preprocess
 from labeling.items import NewItem
 from labeling.store import LabelStore
 

@@ -52,7 +52,7 @@ def asked(queue: ReviewQueue, annotator: str, count: int = 1) -> list[int]:
 def answer(store: LabelStore, queue: ReviewQueue, item: int, annotator: str, label: str | None = "anger") -> str:
     """As the app does it."""
     request = say(store, item, annotator, label)
-    queue.returned(item)
+    queue.returned(item, annotator)
     return request
 
 

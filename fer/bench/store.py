@@ -67,20 +67,19 @@ def bench_store(arguments: argparse.Namespace, progress: Progress) -> dict:
             before, watch = resident_megabytes(app.pid), Watch()
             label_together(url, watch)
             memory = resident_megabytes(app.pid)
-        sizes = {name: _megabytes(workspace / "labels", pattern) for name, pattern in
-                 (("database", "labels.db*"), ("picture", "images/??/*"))}  # fmt: skip
-    return {
-        "items": items,
-        "judgements": judgements,
-        **{f"{name}_ms": watch.quantiles(name) for name in ("next", "label", "stats")},
-        "labels_given": len(watch.took.get("label", ())),
-        "errors": watch.errors,
-        "seconds_to_first_next": round(first, 2),
-        "resident_megabytes": memory,
-        "resident_megabytes_before": before,
-        **{f"{name}_megabytes": size for name, size in sizes.items()},
-        "seconds_to_make": round(made, 1),
-    }
+        return {
+            "items": items,
+            "judgements": judgements,
+            **{f"{name}_ms": watch.quantiles(name) for name in ("next", "label", "stats")},
+            "labels_given": len(watch.took.get("label", ())),
+            "errors": watch.errors,
+            "seconds_to_first_next": round(first, 2),
+            "resident_megabytes": memory,
+            "resident_megabytes_before": before,
+            "database_megabytes": _megabytes(workspace / "labels", "labels.db*"),
+            "picture_megabytes": _megabytes(workspace / "labels", "images/??/*"),
+            "seconds_to_make": round(made, 1),
+        }
 
 
 # --- the workspace ------------------------------------------------------------------------------

@@ -263,6 +263,9 @@ def _face_at(recognizer: Recognizer, image: Image.Image, box: object) -> Face:
             raise ValueError(gone)
     except (TypeError, ValueError):
         raise ValueError(f"The box should be left, top, right, bottom in pixels. {gone}") from None
+    wanted = Face((max(left, 0.0), max(top, 0.0), min(right, float(image.width)), min(bottom, float(image.height))))
+    if wanted.box[2] - wanted.box[0] < 1 or wanted.box[3] - wanted.box[1] < 1:
+        raise ValueError(gone)
     found = recognizer.detector.find(image)
     near = max(found, key=lambda one: overlap(one, wanted), default=None)
     if near is None or overlap(near, wanted) < 0.5:

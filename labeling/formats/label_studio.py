@@ -69,7 +69,7 @@ def _is_list(tree: Tree, name: str) -> bool:
             head = file.read(100_000)
     except (TreeError, UnicodeDecodeError):
         return False
-    return re.match(r"\s*\[\s*(\{|\])", head) is not None and '"data"' in head
+    return head.lstrip().startswith("[") and '"data"' in head
 
 
 def _tasks(tree: Tree, name: str) -> list:

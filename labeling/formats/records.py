@@ -110,17 +110,20 @@ def votes_in(votes: Mapping) -> dict[str, int]:
 
 def box_in(values: Sequence) -> Box:
     """Left, top, right, bottom from a file's words. Raises ValueError unless they enclose something."""
-    left, top, right, bottom = numbers = tuple(_number(value) for value in values)
+    try:
+        left, top, right, bottom = numbers = tuple(_number(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The box {str(values)[:60]} is not four numbers: left, top, right, bottom in pixels.") from error
     if not (left < right and top < bottom):
         raise ValueError(f"The box {numbers} encloses nothing; give left, top, right, bottom in pixels.")
     return numbers
 
 
 def points_in(values: Sequence) -> Points:
-    """Five landmarks from a file's words. Raises ValueError for anything else."""
+    """Five landmarks, pairs of x and y, from a file's words. Raises ValueError for anything else."""
     try:
         points = tuple((_number(x), _number(y)) for x, y in values)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError("The landmarks are not five pairs of numbers.") from error
     if len(points) != LANDMARKS:
         raise ValueError(f"There are {len(points)} landmarks; five are needed: eyes, nose, corners of the mouth.")

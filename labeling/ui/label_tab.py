@@ -60,11 +60,11 @@ def build(services: Services) -> None:
 
     def begin(payload: dict) -> dict:
         """{annotator} -> counts; what the page held before it was opened anew goes back to the queue."""
-        return said(lambda: _begin(services, str(payload["annotator"])))
+        return said(lambda: _begin(services, _name(payload["annotator"])))
 
     def more(payload: dict) -> dict:
         """{annotator, count} -> {faces, waiting}."""
-        return said(lambda: _more(services, str(payload["annotator"]), payload.get("count", 1)))
+        return said(lambda: _more(services, _name(payload["annotator"]), payload.get("count", 1)))
 
     def judge(payload: dict) -> dict:
         """{request, item, annotator, label or null, second} -> what was kept, and what model and people say."""
@@ -76,7 +76,7 @@ def build(services: Services) -> None:
 
     def counts(payload: dict) -> dict:
         """{annotator} -> counts and agreement."""
-        return said(lambda: services.queue().statistics(str(payload["annotator"])))
+        return said(lambda: services.queue().statistics(_name(payload["annotator"])))
 
     folder = Path(__file__).parent
     advice = guidelines()
@@ -127,22 +127,29 @@ def _build_api(services: Services) -> None:
     register("label", stats, [], "Counts")
 
 
+def _name(annotator: object) -> str:
+    """Who labels, as the store keeps it. Raises ValueError."""
+    name = annotator.strip() if isinstance(annotator, str) else ""
+    if not 0 < len(name) <= LONGEST_NAME:
+        raise ValueError(f"A name of 1 to {LONGEST_NAME} letters is needed; say who labels.")
+    return name
+
+
 def _begin(services: Services, annotator: str) -> dict:
     services.queue().release(annotator)
     return services.queue().statistics(annotator)
 
 
 def _more(services: Services, annotator: str, count: object) -> dict:
-    wanted = min(max(int(count), 1), MOST_AHEAD)
+    wanted = min(max(count, 1), MOST_AHEAD) if isinstance(count, int) else 1
     faces = _faces(services, services.queue().next(annotator, wanted))
     return {"faces": faces, "waiting": services.queue().waiting(annotator)}
 
 
 def _next(services: Services, annotator: str) -> dict | None:
-    if not annotator.strip():
-        raise ValueError("A name is needed; say who labels.")
+    name = _name(annotator)
     for _ in range(3):
-        candidates = services.queue().next(annotator.strip())
+        candidates = services.queue().next(name)
         faces = _faces(services, candidates)
         if faces or not candidates:
             break
@@ -174,10 +181,12 @@ def _judge(services: Services, payload: dict) -> Annotation:
     )  # fmt: skip
     try:
         item = int(payload["item"])
+        if not 0 < item < 2**63:
+            raise ValueError(item)
     except (KeyError, TypeError, ValueError):
         raise ValueError("The number of a face is needed; take it from what next answers.") from None
     annotation = services.labels().judge(item, judgement)
-    services.queue().returned(item)
+    services.queue().returned(item, annotation.annotator)
     return annotation
 
 

@@ -154,6 +154,8 @@ def test_the_answer_comes_first_and_then_what_the_model_and_others_say(
     studio = open_studio(some_faces(2))
     version = studio.services.recognizer().bundle.version
     shares = np.array([0.0312, 0.0412, 0.0112, 0.0212, 0.0052, 0.5381, 0.3407, 0.0112], np.float32)
+    while studio.store.unscored(version, 1):
+        time.sleep(0.05)
     studio.store.score(Score(item, version, shares, np.zeros(64, np.float32)) for item in (1, 2))
     answered = {}
     page = open_page(address=studio.address)
@@ -216,7 +218,9 @@ def test_the_help_begins_at_its_beginning_and_shows_no_markup(
     assert guide.evaluate("(dialog) => dialog.scrollTop") == 0, "it opens at its end"
 
 
-def test_undo_brings_the_face_back_and_it_is_labelled_anew(open_page: Callable[..., Page], open_studio: Callable[..., Studio]):
+def test_undo_brings_the_face_back_and_it_is_labelled_anew(
+    open_page: Callable[..., Page], open_studio: Callable[..., Studio]
+):
     studio = open_studio(some_faces(6))
     page = to_faces(open_page(address=studio.address), "Ada")
     first = item_shown(page)
