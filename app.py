@@ -49,6 +49,7 @@ MAX_BODY = 30_000_000  # bytes: a picture of 20 MB as a data URL inside JSON
 STYLE = """
 .gradio-container { width: 100%; max-width: 1280px !important; margin: 0 auto !important }
 #title h1 { margin-bottom: 0 }
+footer > .divider:last-child { display: none }
 footer, footer button, footer a { color: var(--body-text-color) !important; opacity: 1 !important }
 body:not(.dark) button[role=tab][aria-selected=true] { color: #1d4ed8 }
 """
@@ -207,8 +208,8 @@ class Services:
         with self._opening:
             if self._labels is None:  # tried again each time: a disk may have been made writable
                 store = LabelStore(self.settings.workspace / "labels")
-                store.sweep()
                 finish(self.settings.workspace, store)
+                threading.Thread(target=_sweep, args=(store,), name="sweep", daemon=True).start()
                 self._labels = (store, ReviewQueue(store))
             return self._labels
 
@@ -315,15 +316,23 @@ class Services:
 
         unreadable: set[int] = set()
 
+        idle_at: list[tuple[str, int]] = []  # model and newest face when there was nothing to do: looking is dear
+
         def pending(model: str, limit: int) -> list[tuple[int, Chip]]:
             store, found = self.labels(), []
-            for one in store.unscored(model, limit + len(unreadable)):
+            place = (model, store.newest())
+            if place in idle_at:
+                return []
+            wanted = limit + len(unreadable)
+            listed = store.unscored(model, wanted)
+            for one in listed:
                 if one.id not in unreadable:
                     try:
                         found.append((one.id, Chip.of(store.picture(one), one.box, one.landmarks)))
                     except ValueError as error:
                         unreadable.add(one.id)
                         log.warning("face %d is not scored: %s", one.id, error)
+            idle_at[:] = [place] if not found and len(listed) < wanted else []
             return found[:limit]
 
         def keep(model: str, readings: Sequence[tuple]) -> None:
@@ -332,6 +341,14 @@ class Services:
         scorer = Scorer(lambda: self.recognizer().bundle, self.turns, pending, keep)
         scorer.start()
         return scorer
+
+
+def _sweep(store: "LabelStore") -> None:
+    """Remove pictures that a killed process left without a row; whoever labels does not wait for it."""
+    try:
+        store.sweep()
+    except ValueError as error:
+        log.warning("abandoned pictures were not looked for: %s", error)
 
 
 def build(services: Services) -> "gr.Blocks":
@@ -390,6 +407,7 @@ def launch(services: Services, block: bool = True) -> tuple["gr.Blocks", str]:
         app_kwargs={"routes": routes, "middleware": [Middleware(BodyLimit, limit=MAX_BODY)]},
         max_file_size=MAX_UPLOAD,
         run_history=False,
+        state_session_capacity=100,  # a call that names no session makes one, of 0.1 MB; nothing of ours lives in them
         enable_monitoring=False,
         ssr_mode=False,
         footer_links=["api"],

@@ -131,7 +131,8 @@ def _withdraw_in_words(answer: dict) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m labeling", description="People's labels: count, bring in, give away, withdraw.")
+    words = "People's labels: count, bring in, give away, withdraw."
+    parser = argparse.ArgumentParser(prog="python -m labeling", description=words)
     commands = parser.add_subparsers(dest="command", required=True)
 
     stats = commands.add_parser("stats", help="how many faces and labels there are, and how far people agree")
@@ -139,8 +140,8 @@ def _parser() -> argparse.ArgumentParser:
 
     bring_in = commands.add_parser("import", help="bring in faces and labels from files")
     bring_in.add_argument(
-        "source", metavar="SOURCE", help="a folder, a zip or a file, or KIND:PATH with KIND one of ferplus, fer2013, csv, "
-        "labelstudio, hf, folder, zip, photo, video",
+        "source", metavar="SOURCE", help="a folder, a zip or a file, or KIND:PATH with KIND one of ferplus, fer2013, "
+        "csv, labelstudio, hf, folder, zip, photo, video",
     )  # fmt: skip
     bring_in.set_defaults(run=_import, words=lambda report: report.in_words(), plain=lambda report: report.as_dict())
 

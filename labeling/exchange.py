@@ -62,7 +62,7 @@ WRITERS: dict[str, ModuleType] = {
     "ferplus": ferplus, "fer2013": fer2013, "labelstudio": label_studio, "hf": hugging_face, "csv": table, "folder": folder,
 }  # fmt: skip
 CHUNK = 200  # items read from the store at once
-NO_PICTURE = "without a picture"
+NO_PICTURE, UNREADABLE = "without a picture", "with a picture that cannot be read"
 _NOTHING_STORED = " Nothing was stored of this."  # said by the store of one part, untrue of an import
 
 
@@ -233,7 +233,9 @@ def _recognised(tree: Tree) -> str:
 def _checked(kind: str, tree: Tree) -> str:
     """`kind`, where the files in `tree` are of it. Raises ExchangeError."""
     if not KINDS[kind].fits(tree):
-        raise ExchangeError(f"{tree.name} holds nothing of the kind {kind}: {KINDS[kind].needs} is needed.{_refused(tree)}")
+        raise ExchangeError(
+            f"{tree.name} holds nothing of the kind {kind}: {KINDS[kind].needs} is needed.{_refused(tree)}"
+        )
     return kind
 
 
@@ -292,8 +294,8 @@ def _sentence(error: Exception) -> str:
 def export(store: LabelStore, target: str, cutter: Cutter | None = None, progress: Progress = silent) -> ExportReport:
     """Write all faces and the labels that count now to the new folder `target`, KIND:PATH.
 
-    Raises ExchangeError where the folder is not empty, the kind is unknown, or the disk does not obey; then
-    nothing is left behind.
+    Raises ExchangeError where the folder is not empty, the kind is unknown, no face can be written, or the disk
+    does not obey; then nothing is left behind.
     """
     kind, path = _kind_and_path(target, WRITERS)
     if kind is None:
@@ -348,12 +350,17 @@ class Leaving:
             except UnknownItem:  # never kept, or withdrawn since the export began
                 self.left_out[NO_PICTURE] += 1
                 continue
+            except StoreError:
+                self.left_out[UNREADABLE] += 1
+                continue
             cut = self.writer.READY_MADE and _is_cut_from_more(item)
             yield replace(record, content=partial(self._cropped if cut else _as_kept, item, content))
 
     def _cropped(self, item: Item, content: bytes) -> bytes:
         if self.cutter is None:
-            raise ExchangeError("Faces cut from photos are among these, and the program that crops them is not at hand here.")
+            raise ExchangeError(
+                "Faces cut from photos are among these, and the program that crops them is not at hand here."
+            )
         return pictures.png(self.cutter.crop(self.cutter.open(content), item.box, item.landmarks))
 
 

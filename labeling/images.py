@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 SUFFIX = ".png"
+MANY = 8  # files from which one wait for the whole disk is quicker than one for each
 ABANDONED_SECONDS = 3600.0  # a file that no row names, older than this, was left by a process that was killed
 
 
@@ -41,8 +42,7 @@ class ImageFiles:
             for partial, path in partials.items():
                 os.replace(partial, path)
                 placed.append(path)
-            for folder in {path.parent for path in partials.values()}:
-                _sync_folder(folder)
+            _sync_folders({path.parent for path in partials.values()})
         except BaseException:
             for path in placed:
                 path.unlink(missing_ok=True)
@@ -98,7 +98,7 @@ def _touched(path: Path) -> float:
 
 def _sync(files: list[Path]) -> None:
     """Wait until the contents of `files` are on disk."""
-    if len(files) > 8 and hasattr(os, "sync"):
+    if len(files) > MANY and hasattr(os, "sync"):
         os.sync()
         return
     for path in files:
@@ -106,8 +106,17 @@ def _sync(files: list[Path]) -> None:
             os.fsync(file.fileno())
 
 
+def _sync_folders(folders: set[Path]) -> None:
+    """Make the new names themselves durable."""
+    if len(folders) > MANY and hasattr(os, "sync"):
+        os.sync()
+        return
+    for folder in folders:
+        _sync_folder(folder)
+
+
 def _sync_folder(folder: Path) -> None:
-    """Make the new name itself durable; systems that cannot open a folder need no help."""
+    """As `_sync_folders`, for one; systems that cannot open a folder need no help."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -18,7 +18,7 @@ from labeling.store import LabelStore
 
 LEASE_SECONDS = 120.0  # an item handed out is not given to anybody else for so long
 FRESH_SECONDS = 5.0  # the order is computed anew when it is older than this and something has changed
-SMALL = 3000  # items up to which the order is computed with every change, at once
+SMALL = 500  # items up to which the order is computed with every change, at once
 AGREEMENT_SECONDS = 10.0  # between two computations of the agreement
 CHECK_SHARE = 0.02  # of the items handed out are ones that the person has labelled before
 CHECK_AFTER = 50  # labels of the person that lie between, at least
@@ -87,6 +87,11 @@ class ReviewQueue:
             if self._leases.get(item, ("", 0.0))[0] == annotator:
                 del self._leases[item]
             self._first.pop(item, None)
+
+    def hold(self, item: int, annotator: str) -> None:
+        """`annotator` took back what they said about `item` and has it before them again; unless somebody else does."""
+        with self._lock:
+            self._leases.setdefault(item, (annotator, self._clock() + LEASE_SECONDS))
 
     def look_again(self, items: Iterable[int]) -> None:
         """Ask about `items`, whose labels are doubtful, before all others: also those who labelled them, who are told."""

@@ -118,6 +118,11 @@ class LabelStore:
         except ValueError as error:
             raise StoreError(f"{error}.") from error
 
+    def newest(self) -> int:
+        """The number of the newest face; 0 when there is none."""
+        with self.database.reading() as connection:
+            return connection.execute("SELECT ifnull(max(id), 0) FROM items").fetchone()[0]
+
     # --- judgements -----------------------------------------------------------------------------
 
     def judge(self, item: int, judgement: Judgement) -> Annotation:

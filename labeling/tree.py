@@ -202,4 +202,6 @@ def _in_sentences(name: str) -> Iterator[None]:
         yield
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         cause = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
-        raise TreeError(f"{name or 'The path'} cannot be read{cause}; it is damaged or closed to this program.") from error
+        raise TreeError(
+            f"{name or 'The path'} cannot be read{cause}; it is damaged or closed to this program."
+        ) from error

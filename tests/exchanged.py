@@ -17,7 +17,7 @@ from labeling.items import NewItem
 from labeling.pictures import open_face
 from labeling.store import LabelStore
 
-FORMULA = "=HYPERLINK(\"http://evil\";\"'a'\")"
+FORMULA = '=HYPERLINK("http://evil";"\'a\'")'
 HTML = "<img src=x onerror=alert(1)>"
 WHOLE = (0.0, 0.0, 112.0, 112.0)
 VOTES = {"neutral": 4, "sadness": 3, "fear": 2, "NF": 1}
@@ -72,7 +72,9 @@ def known(store: LabelStore, *fields: str) -> dict[str, dict]:
         ).fetchall()
     said: dict[int, set] = {}
     for row in rows:
-        said.setdefault(row["item"], set()).add(tuple(row[key] for key in ("annotator", "label", "second", "votes", "at")))
+        said.setdefault(row["item"], set()).add(
+            tuple(row[key] for key in ("annotator", "label", "second", "votes", "at"))
+        )
     wanted = fields or ("width", "height", "box", "landmarks", "split", "group", "said")
     return {one["image"]: {key: ({**one, "said": said.get(one["id"], set())})[key] for key in wanted} for one in items}
 

@@ -32,7 +32,8 @@ API_VALUES = {
     "import": ["nothing:nowhere"], "export": ["nothing:nowhere"], "snapshot": [],
 }  # fmt: skip
 PAGE_VALUES = {
-    "label.begin": {"annotator": "Eve"}, "label.more": {"annotator": "Eve", "count": 2}, "label.undo": {"request": "REQUEST"},
+    "label.begin": {"annotator": "Eve"}, "label.leave": {"annotator": "Eve"},
+    "label.more": {"annotator": "Eve", "count": 2}, "label.undo": {"request": "REQUEST"},
     "label.judge": {"request": "by-page", "item": "ITEM", "annotator": "Eve", "label": "fear", "second": None},
     "label.counts": {"annotator": "Eve"},
     "data.counts": {}, "data.parted": {"one": "fear", "other": "anger"}, "data.doubtful": {}, "data.imports": {}, "data.snapshot": {},

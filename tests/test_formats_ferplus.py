@@ -34,8 +34,17 @@ def test_votes_are_one_judgement_and_the_folder_is_the_side(tmp_path):
     report = bring_in(store, f"ferplus:{tmp_path / 'set'}")
     assert (report.source, report.faces, report.judgements, report.problem_count) == ("ferplus:set", 1, 1, 0)
     item, (said,) = store.item(1), store.annotations(1)
-    assert (item.split, item.name, item.box, item.landmarks) == ("val", "FER2013Valid/fer0000000.png", (0, 0, 48, 48), None)
-    assert (said.annotator, said.label, said.votes) == ("FER+", "happiness", {"happiness": 5, "surprise": 4, "unknown": 1})
+    assert (item.split, item.name, item.box, item.landmarks) == (
+        "val",
+        "FER2013Valid/fer0000000.png",
+        (0, 0, 48, 48),
+        None,
+    )
+    assert (said.annotator, said.label, said.votes) == (
+        "FER+",
+        "happiness",
+        {"happiness": 5, "surprise": 4, "unknown": 1},
+    )
     assert item.group == "ferplus:set/FER2013Valid/fer0000000.png" and not said.suggested
 
 
@@ -98,7 +107,9 @@ def test_real_faces_come_back_as_they_were(sample, tmp_path):
     bring_in(again, f"ferplus:{tmp_path / 'out'}")
     assert _without_times(known(store, "split", "box", "said")) == _without_times(known(again, "split", "box", "said"))
     for side in ("FER2013Train", "FER2013Valid", "FER2013Test"):
-        given, back = (sorted(csv.reader((root / side / "label.csv").open(newline=""))) for root in (sample, tmp_path / "out"))
+        given, back = (
+            sorted(csv.reader((root / side / "label.csv").open(newline=""))) for root in (sample, tmp_path / "out")
+        )
         assert given == back
 
 

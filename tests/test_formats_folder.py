@@ -28,7 +28,9 @@ def test_the_folder_is_the_label_and_the_set_says_it(tmp_path):
     report = bring_in(store, str(pictures(tmp_path / "Our faces", *names)))
     assert (report.source, report.faces, report.judgements) == ("folder:Our faces", 3, 3)
     said = [store.annotations(number)[0] for number in (1, 2, 3)]
-    assert [(one.annotator, one.label) for one in said] == [("Our faces", name) for name in ("happiness", "NF", "sadness")]
+    assert [(one.annotator, one.label) for one in said] == [
+        ("Our faces", name) for name in ("happiness", "NF", "sadness")
+    ]
     item = store.item(1)
     assert (item.name, item.split, item.group) == ("Happy/a.png", None, "folder:Our faces/Happy/a.png")
     assert item.box == (0, 0, 112, 112) and item.landmarks is None
@@ -48,7 +50,9 @@ def test_a_class_of_another_name_is_named_once_in_plain_text(tmp_path):
     report = bring_in(LabelStore(tmp_path / "labels"), str(tmp_path / "set"))
     assert (report.faces, report.problem_count) == (1, 2)
     problem = next(one for one in report.problems if one.name == odd)
-    assert problem.sentence.startswith(f"“{odd}” is not a label") and problem.sentence.endswith("2 pictures in it were passed over.")
+    assert problem.sentence.startswith(f"“{odd}” is not a label") and problem.sentence.endswith(
+        "2 pictures in it were passed over."
+    )
 
 
 def test_pictures_without_classes_are_photos_to_be_cut(tmp_path):

@@ -110,7 +110,9 @@ def test_lines_that_cannot_be_used_are_named_and_the_rest_arrives(tmp_path, row)
 
 
 def test_letters_that_no_database_takes_do_no_harm(tmp_path):
-    odd = '{"file_name": "a.png", "annotators": [{"annotator": "\\ud800\\u0000x", "label": "fear"}], "group": "\\udfff"}'
+    odd = (
+        '{"file_name": "a.png", "annotators": [{"annotator": "\\ud800\\u0000x", "label": "fear"}], "group": "\\udfff"}'
+    )
     store = LabelStore(tmp_path / "labels")
     bring_in(store, str(lines(tmp_path / "set", odd)))
     assert store.annotations(1)[0].annotator == "??x" and store.item(1).group == "?"

@@ -21,15 +21,16 @@ PUBLISHED = {
     "data": {"image": "https://example.com/opensource/label-studio/1.jpg"},
     "annotations": [{
         "id": "1001",
-        "result": [{"from_name": "choice", "id": "Dx_aB91ISN", "source": "$image", "to_name": "image", "type": "choices",
-                    "value": {"choices": ["Happy"]}}],
+        "result": [{"from_name": "choice", "id": "Dx_aB91ISN", "source": "$image", "to_name": "image",
+                    "type": "choices", "value": {"choices": ["Happy"]}}],
         "was_cancelled": False, "ground_truth": False, "created_at": "2021-03-09T22:16:08.728353Z",
-        "updated_at": "2021-03-09T22:16:08.728378Z", "lead_time": 4.288, "result_count": 0, "task": 1, "completed_by": 10,
+        "updated_at": "2021-03-09T22:16:08.728378Z", "lead_time": 4.288, "result_count": 0, "task": 1,
+        "completed_by": 10,
     }],
     "predictions": [{
         "created_ago": "3 hours", "model_version": "model 1",
-        "result": [{"from_name": "choice", "id": "t5sp3TyXPo", "source": "$image", "to_name": "image", "type": "choices",
-                    "value": {"choices": ["Sad"]}}],
+        "result": [{"from_name": "choice", "id": "t5sp3TyXPo", "source": "$image", "to_name": "image",
+                    "type": "choices", "value": {"choices": ["Sad"]}}],
     }],
 }  # fmt: skip
 
@@ -96,7 +97,8 @@ def test_everything_comes_back(tmp_path):
     ("image", "lies_at"),
     [
         ("/data/upload/3/5f2a1b3c-smile.png", "5f2a1b3c-smile.png"), ("/data/upload/3/5f2a1b3c-smile.png", "smile.png"),
-        ("/data/upload/3/5f2a1b3c-smile.png", "images/smile.png"), ("/data/local-files/?d=faces/smile.png", "faces/smile.png"),
+        ("/data/upload/3/5f2a1b3c-smile.png", "images/smile.png"),
+        ("/data/local-files/?d=faces/smile.png", "faces/smile.png"),
         ("/data/local-files/?d=a%20b/smile%20c.png", "smile c.png"), ("s3://bucket/faces/smile.png", "faces/smile.png"),
         ("images/smile.png", "images/smile.png"), ("http://localhost:8080/data/upload/smile.png?x=1", "smile.png"),
     ],
@@ -111,8 +113,9 @@ def test_web_addresses_are_named_and_never_fetched(tmp_path, monkeypatch):
     monkeypatch.setattr("socket.socket.connect", None)
     path = tasks(tmp_path / "set", annotated("https://example.com/a.png", "fear"), annotated("1.jpg", "fear"))
     report = bring_in(LabelStore(tmp_path / "labels"), str(path))
-    sentence = "Its picture https://example.com/a.png is not here. Pictures at web addresses are not fetched; put it beside the JSON."
-    assert report.faces == 1 and report.problems == (Problem("export.json task 5", sentence),)
+    far = "Pictures at web addresses are not fetched; put it beside the JSON."
+    problem = Problem("export.json task 5", f"Its picture https://example.com/a.png is not here. {far}")
+    assert report.faces == 1 and report.problems == (problem,)
 
 
 def test_annotators_are_called_as_the_file_knows_them(tmp_path):
@@ -128,7 +131,9 @@ def test_annotators_are_called_as_the_file_knows_them(tmp_path):
 def test_cancelled_annotations_and_other_tags_say_nothing_and_a_second_choice_is_the_second(tmp_path):
     skipped = annotated("1.jpg", "fear", was_cancelled=True)
     both = annotated("2.jpg", "fear", "surprised")
-    both["annotations"][0]["result"].insert(0, {"type": "rectanglelabels", "value": {"rectanglelabels": ["Moonwalker"]}})
+    both["annotations"][0]["result"].insert(
+        0, {"type": "rectanglelabels", "value": {"rectanglelabels": ["Moonwalker"]}}
+    )
     store = LabelStore(tmp_path / "labels")
     report = bring_in(store, str(tasks(tmp_path / "set", skipped, both, pictures=("1.jpg", "2.jpg"))))
     assert (report.faces, report.unlabelled, report.judgements) == (2, 1, 1)

@@ -71,7 +71,10 @@ def test_rows_that_cannot_be_used_are_named_and_the_others_of_the_same_picture_c
         Problem("mine.csv row 3: a.png", f"“{HTML}” is not a label; use one of {labels}."),
         Problem("mine.csv row 4", "There is a label for gone.png, but no such picture."),
         Problem("mine.csv row 5", "A label without a picture."),
-        Problem("mine.csv row 6: b.png", "The box (5.0, 5.0, 5.0, 9.0) encloses nothing; give left, top, right, bottom in pixels."),
+        Problem(
+            "mine.csv row 6: b.png",
+            "The box (5.0, 5.0, 5.0, 9.0) encloses nothing; give left, top, right, bottom in pixels.",
+        ),
         Problem("c.png", "The box (500.0, 0.0, 600.0, 9.0) lies outside the picture of 112×112 pixels."),
         Problem("d.txt", "It is not a picture that can be read here; use JPEG, PNG or WebP."),
     )
@@ -80,7 +83,9 @@ def test_rows_that_cannot_be_used_are_named_and_the_others_of_the_same_picture_c
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
 def test_a_table_in_another_encoding_is_a_sentence(tmp_path, encoding):
     path = table(tmp_path / "set", "image,label,annotator\na.png,happy,Zoë\n", "a.png", encoding=encoding)
-    with pytest.raises(ExchangeError, match=r"^mine holds nothing of the kind csv: a table in UTF-8 with .* is needed\.$"):
+    with pytest.raises(
+        ExchangeError, match=r"^mine holds nothing of the kind csv: a table in UTF-8 with .* is needed\.$"
+    ):
         bring_in(LabelStore(tmp_path / "labels"), f"csv:{path}")
 
 
@@ -103,7 +108,9 @@ def test_a_face_without_pixels_is_a_row_with_an_empty_image(tmp_path):
 def test_no_cell_can_be_run_by_a_spreadsheet(tmp_path):
     store = studio(tmp_path / "labels")
     export(store, f"csv:{tmp_path / 'out'}")
-    cells = [cell for row in csv.reader((tmp_path / "out" / "labels.csv").open(newline="", encoding="utf-8")) for cell in row]
+    cells = [
+        cell for row in csv.reader((tmp_path / "out" / "labels.csv").open(newline="", encoding="utf-8")) for cell in row
+    ]
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
     assert "'" + FORMULA in cells and "'=1+1" in cells and HTML in cells
 

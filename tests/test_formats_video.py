@@ -80,18 +80,44 @@ def test_a_playlist_that_calls_itself_a_video_reads_no_other_file(tmp_path, suff
         bring_in(LabelStore(tmp_path / "labels"), f"video:{tmp_path / 'set'}", MiddleCutter())
 
 
-def test_a_frame_shows_what_the_camera_saw(tmp_path):
-    frame = Image.open(COLLINS).convert("RGB").resize((160, 192))
-    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+def one_frame(path: Path, image: Image.Image) -> Path:
+    with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=1)
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 160, 192, "yuv420p", 8_000_000
-        container.mux([*stream.encode(av.VideoFrame.from_image(frame)), *stream.encode()])
-    store, seen = LabelStore(tmp_path / "labels"), []
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = *image.size, "yuv420p", 8_000_000
+        container.mux([*stream.encode(av.VideoFrame.from_image(image)), *stream.encode()])
+    return path
+
+
+def frames_seen(tmp_path: Path, path: Path) -> list[Image.Image]:
+    """What the detector is given of a video."""
+    seen = []
 
     class Watching(MiddleCutter):
         def faces(self, image):
             seen.append(image)
             return super().faces(image)
 
-    bring_in(store, str(tmp_path / "a.mp4"), Watching())
-    assert np.abs(np.asarray(seen[0], float) - np.asarray(frame, float)).mean() < 8
+    bring_in(LabelStore(tmp_path / "labels"), str(path), Watching())
+    return seen
+
+
+def test_a_frame_shows_what_the_camera_saw(tmp_path):
+    image = Image.open(COLLINS).convert("RGB").resize((160, 192))
+    (seen,) = frames_seen(tmp_path, one_frame(tmp_path / "a.mp4", image))
+    assert np.abs(np.asarray(seen, float) - np.asarray(image, float)).mean() < 8
+
+
+# The matrix of a track's header (ISO 14496-12, 6.2.2): as it is, and turned as a phone held upright writes it.
+STRAIGHT = bytes.fromhex("00010000 00000000 00000000 00000000 00010000 00000000 00000000 00000000 40000000")
+TURNED = bytes.fromhex("00000000 00010000 00000000 ffff0000 00000000 00000000 00000000 00000000 40000000")
+
+
+def test_a_video_of_a_phone_held_upright_is_turned(tmp_path):
+    upright = Image.open(COLLINS).convert("RGB").resize((160, 192))
+    path = one_frame(tmp_path / "a.mp4", upright.transpose(Image.Transpose.ROTATE_90))
+    content = path.read_bytes()
+    track = content.index(b"tkhd")
+    path.write_bytes(content[:track] + content[track:].replace(STRAIGHT, TURNED, 1))
+    (seen,) = frames_seen(tmp_path, path)
+    assert seen.size == upright.size
+    assert np.abs(np.asarray(seen, float) - np.asarray(upright, float)).mean() < 8

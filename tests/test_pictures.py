@@ -28,7 +28,9 @@ def test_grey_stays_grey_and_colour_stays_colour(mode):
     assert pictures.png(opened) == png(image), "the same picture would be kept twice"
 
 
-@pytest.mark.parametrize(("mode", "becomes"), [("1", "L"), ("P", "RGB"), ("RGBA", "RGB"), ("LA", "RGB"), ("CMYK", "RGB")])
+@pytest.mark.parametrize(
+    ("mode", "becomes"), [("1", "L"), ("P", "RGB"), ("RGBA", "RGB"), ("LA", "RGB"), ("CMYK", "RGB")]
+)
 def test_other_modes_become_grey_or_rgb(mode, becomes):
     kind = "TIFF" if mode == "CMYK" else "PNG"
     assert open_face(saved(chip(0).convert(mode), kind)).mode == becomes

@@ -190,7 +190,7 @@ async function frame(session, cards, { wide }) {
   const scale = video.videoWidth / width;
   const smoothing = Number($(".smoothing").value);
   const answer = await within(server.read_frame({ viewer: session.viewer, picture, smoothing, scale }), 15000);
-  if (live !== session || answer?.stale) return performance.now() - began;
+  if (live !== session || answer?.stale || session.held) return performance.now() - began;
   if (answer?.error) throw answer.error;
   if (!Array.isArray(answer?.faces)) throw new Error("no answer");
   paint(answer, cards, picture);

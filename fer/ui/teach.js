@@ -22,7 +22,7 @@ async function insist(call, tries = 3) {
   for (let left = tries; ; left -= 1) {
     const answer = await within(call().catch(() => null), 20000);
     if (answer && !answer.error) return answer;
-    if (answer?.error || left <= 1) throw answer?.error || "The app did not answer, so nothing was kept; press again in a moment.";
+    if (answer?.error || left <= 1) throw answer?.error || "The app did not answer, so it is not known whether this was kept; press again in a moment.";
     await sleep(800);
   }
 }
@@ -37,13 +37,14 @@ async function teach(node, label) {
     node.tell("Keeping …");
     const { picture, box } = await asked;
     const request = random(16);
-    if (node.taught && !live) await insist(() => server.take_back({ code: node.taught.code, request: node.taught.request }));
+    const before = live ? null : node.taught;
     const code = memory.get("code");
     await insist(() => server.correct({
       picture, box, label, request, code, annotator: annotator(), pixels: memory.get("pixels") !== "no", source: live ? "live" : "photo",
     }));
     node.mark({ label, request, code });
-    memory.set("given", Number(memory.get("given")) + 1);
+    if (before) await insist(() => server.take_back({ code: before.code, request: before.request }));
+    else memory.set("given", Number(memory.get("given")) + 1);
     showGiven();
     if (live) await sleep(1000); // long enough to be seen
   } catch (problem) {
@@ -59,7 +60,7 @@ async function unteach(node) {
   try {
     await insist(() => server.take_back({ code, request }));
     node.mark(null);
-    node.tell("Taken back.");
+    node.tell("Taken back. The face itself stays until you withdraw it, below.");
   } catch (problem) {
     node.tell(typeof problem === "string" ? problem : silent, true);
   }
@@ -69,11 +70,12 @@ async function unteach(node) {
 function holdLive() {
   const session = live;
   if (session.paused || video.paused) return () => null;
-  session.paused = true;
+  session.paused = session.held = true;
   video.pause();
   stage.classList.add("held");
   return () => {
     stage.classList.remove("held");
+    session.held = false;
     if (live !== session || !session.paused) return;
     session.paused = false;
     video.play().catch(() => null);

@@ -72,7 +72,9 @@ def _record(row: dict[str, str], index: int, table: str) -> Record | Problem:
         label = FER2013_ORDER[_index(row["emotion"])]
     except (KeyError, ValueError, IndexError):
         emotion = row.get("emotion", "")[:40]
-        return Problem(f"{table} row {index + 2}", f"“{emotion}” is not an emotion of FER2013, 0 to {len(FER2013_ORDER) - 1}.")
+        return Problem(
+            f"{table} row {index + 2}", f"“{emotion}” is not an emotion of FER2013, 0 to {len(FER2013_ORDER) - 1}."
+        )
     said = (Said(ANNOTATOR, label),)
     return Record(
         f"fer{index:07d}.png", lambda: _picture(row.get("pixels", "")), said, split=side_called(row.get("usage"))

@@ -1,4 +1,4 @@
-"""Label Studio's JSON: a list of tasks, each a picture with the annotations people made (labelstud.io/guide/task_format).
+"""Label Studio's JSON: a list of tasks, each a picture with what people said (labelstud.io/guide/task_format).
 
 A label is a result of the type "choices"; a second expression is a second choice. Annotations carry two keys
 that Label Studio passes over, `annotator` and `votes`, because its `completed_by` is a number.
@@ -32,7 +32,7 @@ def fits(tree: Tree) -> bool:
 
 
 def read(tree: Tree) -> Iterator[Record | Problem]:
-    """The pictures of the tasks with their annotations; what cannot be used as problems. Predictions are passed over."""
+    """The pictures of the tasks with their annotations, not the predictions; what cannot be used as problems."""
     for name in tree.names():
         if _is_list(tree, name):
             try:
@@ -97,7 +97,9 @@ def _face(tree: Tree, table: str, task: object) -> Iterator[Record | Problem]:
         face = {"box": box_in(box) if box else None, "landmarks": points_in(points) if points else None}
         said = tuple(_said(one) for one in _annotations(task))
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        yield Problem(f"{name}: {file}", str(error) if isinstance(error, ValueError) else "It is not in Label Studio's form.")
+        yield Problem(
+            f"{name}: {file}", str(error) if isinstance(error, ValueError) else "It is not in Label Studio's form."
+        )
         return
     group = str(data["group"]) if data.get("group") else None
     yield Record(file, lambda: tree.read(file), said, group, side_called(data.get("split")), **face)

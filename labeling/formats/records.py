@@ -113,7 +113,9 @@ def box_in(values: Sequence) -> Box:
     try:
         left, top, right, bottom = numbers = tuple(_number(value) for value in values)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"The box {str(values)[:60]} is not four numbers: left, top, right, bottom in pixels.") from error
+        raise ValueError(
+            f"The box {str(values)[:60]} is not four numbers: left, top, right, bottom in pixels."
+        ) from error
     if not (left < right and top < bottom):
         raise ValueError(f"The box {numbers} encloses nothing; give left, top, right, bottom in pixels.")
     return numbers

@@ -31,7 +31,7 @@ def fits(tree: Tree) -> bool:
 
 
 def read(tree: Tree) -> Iterator[Record | Problem]:
-    """The faces with what was said of them, neighbouring rows of one picture together; what cannot be used as problems."""
+    """The faces with what was said of them, neighbouring rows of one picture together; other rows as problems."""
     for name in tree.names():
         if _is_table(tree, name):
             try:
@@ -81,7 +81,9 @@ def _face(tree: Tree, table: str, image: str, same: list[tuple[int, dict[str, st
     """The face that the rows `same` speak of, and the rows that cannot be used."""
     file = find(tree, image, beside=table) if image else None
     if file is None:
-        sentence = f"There is a label for {image[:200]}, but no such picture." if image else "A label without a picture."
+        sentence = (
+            f"There is a label for {image[:200]}, but no such picture." if image else "A label without a picture."
+        )
         yield from (Problem(f"{table} row {number}", sentence) for number, _ in same)
         return
     good, said = [], []

@@ -5,7 +5,9 @@ const { answers, rules, longest_name } = props.value;
 const $ = (selector) => element.querySelector(selector);
 const titles = Object.fromEntries(answers.map((one) => [one.name, one.title]));
 const expressions = new Set(answers.slice(0, 8).map((one) => one.name));
-const AHEAD = 16, LOW = 12, BATCH = 8; // faces kept ready, fetched again below LOW, so many at a time
+const AHEAD = 12, BATCH = 4; // faces kept ready, and fetched at a time
+// Of the last faces others shall have some too.
+const enough = () => Math.min(AHEAD, Math.max(2, Math.ceil(waiting / 2)));
 const easel = $(".easel"), canvas = $(".face"), banner = $(".banner"), desk = $(".desk"), guide = $(".guide");
 let annotator = "";
 let ahead = []; // faces whose pictures are decoded, the next first
@@ -71,7 +73,7 @@ async function send() {
       keepOutbox();
       failures = 0;
       if (answer.error) report(answer.error);
-      else if (offline) connected();
+      else connected();
       if (!answer.error) kept(entry, answer);
     } else {
       failures += 1;
@@ -104,9 +106,11 @@ function report(text) {
 async function fill() {
   if (fetching || !annotator) return;
   fetching = true;
+  const who = annotator;
   try {
-    while (ahead.length < LOW && !(offline && outbox.length)) {
-      const answer = await call(server.more, { annotator, count: Math.min(BATCH, AHEAD - ahead.length) });
+    for (let first = true; (first || ahead.length < enough()) && !(offline && outbox.length); first = false) {
+      const answer = await call(server.more, { annotator: who, count: BATCH });
+      if (annotator !== who) break;
       if (!answer || answer.error) {
         disconnected(answer?.error);
         await sleep(2000);
@@ -124,6 +128,7 @@ async function fill() {
   } finally {
     fetching = false;
   }
+  if (annotator !== who) return void fill();
   if (!current) nothing();
 }
 
@@ -141,7 +146,7 @@ function next() {
   setDoubling(false);
   if (current) paint(current);
   else nothing();
-  if (ahead.length < LOW) fill();
+  if (ahead.length < enough()) fill();
 }
 
 function paint(face) {
@@ -294,9 +299,10 @@ $(".answers").replaceChildren(...answers.map((one) => {
 $(".undo").onclick = undo;
 $(".skip").onclick = () => answer(null);
 $(".double").onclick = () => setDoubling(!doubling);
-$(".help").onclick = () => guide.showModal();
+const showGuide = () => { guide.showModal(); guide.scrollTop = 0; };
+$(".help").onclick = showGuide;
 $(".shut").onclick = () => guide.close();
-$(".rules").textContent = rules;
+$(".rules").textContent = rules.replaceAll("**", "");
 for (const [keys, text] of [
   ...answers.map((one) => [one.code.slice(-1), `${one.title}: ${one.advice}`]),
   ["⇧ 1–8", "A second expression, before the first"], ["U", "Undo"], ["S", "Skip"], ["H", "This help"],
@@ -306,7 +312,7 @@ for (const [keys, text] of [
   $(".keys").append(term, make("dd", "", text));
 }
 
-const acts = { KeyU: undo, KeyS: () => answer(null), KeyH: () => (guide.open ? guide.close() : guide.showModal()) };
+const acts = { KeyU: undo, KeyS: () => answer(null), KeyH: () => (guide.open ? guide.close() : showGuide()) };
 document.addEventListener("keydown", (event) => {
   if (!annotator || !element.isConnected || element.offsetParent === null) return;
   if (event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -348,12 +354,16 @@ async function start(name) {
   fill();
 }
 
-// What was said is on its way under the name it was said by; faces in hand go back to the queue in two minutes.
+window.addEventListener("pagehide", () => { if (annotator) server.leave({ annotator }).catch(() => null); });
+
+// What was said is on its way under the name it was said by; faces in hand go back to the queue.
 function leave() {
+  if (annotator) server.leave({ annotator }).catch(() => null);
   annotator = "";
   ahead = [];
   said = [];
   current = null;
+  nothing();
   desk.hidden = true;
   $(".who").hidden = false;
   $(".last").hidden = true;
@@ -361,7 +371,6 @@ function leave() {
 
 $(".name").maxLength = longest_name;
 const known = memory.get("studio.name");
-if (known && !/^visitor-/.test(known)) $(".name").value = known;
 $(".who").onsubmit = (event) => {
   event.preventDefault();
   const name = $(".name").value.trim();
@@ -372,4 +381,9 @@ if (outbox.length) {
   report(`${counted(outbox.length, "label", "labels")} of an earlier visit ${outbox.length === 1 ? "goes" : "go"} out now.`);
   offline = true;
   send();
+}
+// Whoever gave a name before need not give it again.
+if (known && !/^visitor-/.test(known)) {
+  $(".name").value = known;
+  start(known);
 }

@@ -62,6 +62,10 @@ def build(services: Services) -> None:
         """{annotator} -> counts; what the page held before it was opened anew goes back to the queue."""
         return said(lambda: _begin(services, _name(payload["annotator"])))
 
+    def leave(payload: dict) -> dict:
+        """{annotator} -> {}: the page was closed; what it held goes back to the queue."""
+        return said(lambda: services.queue().release(_name(payload["annotator"])) or {})
+
     def more(payload: dict) -> dict:
         """{annotator, count} -> {faces, waiting}."""
         return said(lambda: _more(services, _name(payload["annotator"]), payload.get("count", 1)))
@@ -72,7 +76,7 @@ def build(services: Services) -> None:
 
     def undo(payload: dict) -> dict:
         """{request} -> {}: the judgement made as `request` no longer counts."""
-        return said(lambda: services.labels().undo(str(payload["request"])) and {})
+        return said(lambda: _undo(services, str(payload["request"])))
 
     def counts(payload: dict) -> dict:
         """{annotator} -> counts and agreement."""
@@ -88,7 +92,7 @@ def build(services: Services) -> None:
         html_template=(folder / "label_tab.html").read_text(encoding="utf-8"),
         css_template="".join((folder / name).read_text(encoding="utf-8") for name in ("desk.css", "label_tab.css")),
         js_on_load=(folder / "label_tab.js").read_text(encoding="utf-8"),
-        server_functions=[services.function("label", "label", one) for one in (begin, more, judge, undo, counts)],
+        server_functions=[services.function("label", "label", one) for one in (begin, leave, more, judge, undo, counts)],
         apply_default_css=False,
         elem_id="labeling",
     )  # fmt: skip
@@ -188,6 +192,12 @@ def _judge(services: Services, payload: dict) -> Annotation:
     annotation = services.labels().judge(item, judgement)
     services.queue().returned(item, annotation.annotator)
     return annotation
+
+
+def _undo(services: Services, request: str) -> dict:
+    back = services.labels().undo(request)
+    services.queue().hold(back.item, back.annotator)  # the page shows the face again
+    return {}
 
 
 def _kept(annotation: Annotation) -> dict:
