@@ -17,6 +17,7 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -59,7 +60,8 @@ KINDS: dict[str, Kind] = {
     "photo": Kind(folder.fits, folder.photos, "pictures"),
 }
 WRITERS: dict[str, ModuleType] = {
-    "ferplus": ferplus, "fer2013": fer2013, "labelstudio": label_studio, "hf": hugging_face, "csv": table, "folder": folder,
+    "ferplus": ferplus, "fer2013": fer2013, "labelstudio": label_studio, "hf": hugging_face, "csv": table,
+    "folder": folder,
 }  # fmt: skip
 CHUNK = 200  # items read from the store at once
 NO_PICTURE, UNREADABLE = "without a picture", "with a picture that cannot be read"
@@ -277,10 +279,9 @@ def _said_before(store: LabelStore) -> set[str]:
 
 def _keep_report(store: LabelStore, report: ImportReport, kind: str) -> None:
     time = dt.datetime.now(dt.timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
-    try:
+    # The faces have arrived; that their report could not be written is no reason to say they have not.
+    with suppress(OSError):
         report.keep(store.database.path.parent / "imports" / f"{time}-{kind}.json")
-    except OSError:
-        pass  # the faces have arrived; that their report could not be written is no reason to say they have not
 
 
 def _sentence(error: Exception) -> str:

@@ -130,7 +130,8 @@ class Zip:
         entries = [one for one in self._zip.infolist() if not one.is_dir()]
         if len(entries) > MOST_ENTRIES or sum(one.file_size for one in entries) > LARGEST_TOTAL:
             raise TreeError(
-                f"{path.name} unpacks to more than {LARGEST_TOTAL // 10**9} GB or {MOST_ENTRIES} files; import it in parts."
+                f"{path.name} unpacks to more than {LARGEST_TOTAL // 10**9} GB or {MOST_ENTRIES} files; "
+                "import it in parts."
             )
         doubts = [(one, _doubt(one)) for one in entries]
         self.refused = tuple(Problem(one.filename, doubt) for one, doubt in doubts if doubt)

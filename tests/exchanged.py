@@ -29,14 +29,15 @@ def grey(index: int, side: int = 48) -> bytes:
 
 
 def studio(folder: Path, chips: bool = True) -> LabelStore:
-    """A store with faces of every kind: several annotators, seconds, votes, sides, groups, skips, one label taken back."""
+    """A store with faces of every kind: annotators, seconds, votes, sides, groups, a skip, a label taken back."""
     store = LabelStore(folder)
     faces = [
         (_whole(face(0), "clip 1", split="train"), [says("a", at="2026-01-02T03:04:05.678Z"),
                                                     says("b", "surprise", "Bob", second="fear")]),
         (_whole(face(1), "clip 1", split="val"), [says("c", "anger", FORMULA), says("d", "contempt", HTML)]),
         (_whole(face(2), "=1+1", split="test"), [says("e", "neutral", "FER+", votes=VOTES)]),
-        (_whole(grey(3), "grey ones", (0, 0, 48, 48), name=f"sub/{FORMULA}.png"), [says("f", "unknown"), says("g", "NF", "Bob")]),
+        (_whole(grey(3), "grey ones", (0, 0, 48, 48), name=f"sub/{FORMULA}.png"), [says("f", "unknown"),
+                                                                                   says("g", "NF", "Bob")]),
         (_whole(face(4), "nobody's"), []),
         (_whole(face(5), "skipped"), [says("h", None), says("i", "sadness", "Bob")]),
         (_whole(face(6), "undone"), [says("j", "disgust"), says("k", "disgust", "Bob")]),

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import picture
+from label_workspaces import FAR_APART, chip, face, png, says
 
+from fer.__main__ import main
+from fer.chips import Chip
 from fer.datasets import NOT_COUNTED, SPLITS, DataError, load, majority, split_of
 from fer.emotions import CLASSES, FERPLUS_COLUMNS
+from fer.evaluate import read_logits, softmax
+from fer.picture import open_picture
+from labeling.items import NewItem
+from labeling.snapshot import take
+from labeling.store import LabelStore
 
 FOLDERS = {"train": "FER2013Train", "val": "FER2013Valid", "test": "FER2013Test"}
 BOX = "(0, 0, 48, 48)"
@@ -314,3 +323,128 @@ def test_a_damaged_picture_is_refused_by_its_name(tmp_path):
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(DataError, match="fear-0.png"):
         load(f"folder:{tmp_path}", "test").image(0)
+
+
+# --- snapshots of collected labels --------------------------------------------------------------
+
+
+@pytest.fixture
+def collected(tmp_path: Path):
+    """Labelled faces of one person on each side, and the folder of a snapshot of them."""
+    store = LabelStore(tmp_path / "labels")
+    said = {
+        "train": says("a", "happiness", second="surprise"), "val": says("b", "NF"),
+        "test": says("c", "neutral", "FER+", votes={"neutral": 5, "sadness": 4, "unknown": 1}),
+    }  # fmt: skip
+    for number, (side, judgement) in enumerate(said.items()):
+        (item,) = store.add([NewItem("test", f"clip {number}", face(number), 112, 112, (0, 0, 112, 112), split=side)])
+        store.judge(item, judgement)
+    yield store, take(store, tmp_path / "snapshots").folder
+    store.close()
+
+
+def test_a_snapshot_is_read_as_the_votes_say(collected):
+    store, folder = collected
+    sets = {split: load(f"snapshot:{folder}", split) for split in SPLITS}
+    assert {split: len(faces) for split, faces in sets.items()} == dict.fromkeys(SPLITS, 1)
+    assert sets["train"].labels.tolist() == [CLASSES.index("happiness")], "two thirds of the votes"
+    np.testing.assert_allclose(sets["train"].targets, [shares(happiness=2 / 3, surprise=1 / 3)], atol=1e-6)
+    assert sets["val"].labels.tolist() == [NOT_COUNTED] and not sets["val"].targets.any(), "no face, no expression"
+    assert sets["test"].labels.tolist() == [NOT_COUNTED], "half of the votes is not more than half"
+    np.testing.assert_allclose(sets["test"].targets, [shares(neutral=5 / 9, sadness=4 / 9)], atol=1e-6)
+    everything = load(f"snapshot:{folder}", "all")
+    assert (len(everything), len(everything.for_evaluation()), len(everything.for_training())) == (3, 1, 2)
+    assert everything.paths[0].read_bytes() == store.picture(store.item(1))
+    assert everything.face(0, everything.image(0)).box == (0.0, 0.0, 112.0, 112.0)
+
+
+def test_a_face_of_a_snapshot_is_cropped_as_the_app_crops_it(recognizer, collins, tmp_path):
+    cut = Chip.cut(open_picture(collins), recognizer.detector.find(open_picture(collins))[0], recognizer.bundle.preprocess)
+    store = LabelStore(tmp_path / "labels")
+    (item,) = store.add([NewItem("photo", "p", cut.png(), *cut.image.size, cut.face.box, cut.face.landmarks)])
+    store.judge(item, says("r"))
+    faces = load(f"snapshot:{take(store, tmp_path / 'snapshots').folder}", "all")
+    kept = store.item(item)
+    shown = Chip.of(store.picture(kept), kept.box, kept.landmarks)
+    preprocess = recognizer.bundle.preprocess
+    given = faces.face(0, faces.image(0))
+    assert given.landmarks == kept.landmarks and given.box == kept.box
+    np.testing.assert_array_equal(preprocess(faces.image(0), given), preprocess(shown.image, shown.face))
+    (read,) = recognizer.read(collins).faces
+    logits = read_logits(recognizer.bundle.network, preprocess, faces)
+    said = softmax(logits / recognizer.bundle.temperature)
+    np.testing.assert_allclose(said[0], [read.prediction.scores[name] for name in CLASSES], atol=0.01)
+    store.close()
+
+
+def altered(folder: Path, what: str) -> str:
+    """A source with the snapshot `folder`, after something was done to it."""
+    image = next((folder / "images").iterdir())
+    manifest = folder / "manifest.jsonl"
+    if what == "manifest altered":
+        manifest.write_text(manifest.read_text().replace("happiness", "fear"))
+    elif what == "manifest missing":
+        manifest.unlink()
+    elif what == "image altered":
+        image.unlink()  # the store has the same file under another name
+        image.write_bytes(face(7))
+    elif what == "image missing":
+        image.unlink()
+    elif what == "withdrawn":
+        (folder / "WITHDRAWN.json").write_text("{}")
+    elif what == "renamed":
+        folder = folder.rename(folder.with_name("my-faces"))
+    return f"snapshot:{folder}"
+
+
+@pytest.mark.parametrize(
+    ("what", "complaint"),
+    [
+        ("manifest altered", "is not what was taken as snapshot"), ("manifest missing", "give the folder of a snapshot"),
+        ("image altered", "was altered since the snapshot was taken"), ("image missing", "cannot be read"),
+        ("withdrawn", "were withdrawn; take a new snapshot"), ("renamed", "is not what was taken as snapshot my-faces"),
+    ],
+)  # fmt: skip
+def test_a_snapshot_that_is_not_what_was_taken_is_refused(collected, what, complaint):
+    assert complaint in sentence_of(altered(collected[1], what), "all")
+
+
+def test_a_snapshot_is_found_by_any_way_to_its_folder(collected, monkeypatch):
+    _, folder = collected
+    (folder.parent / "newest").symlink_to(folder)
+    monkeypatch.chdir(folder)
+    for path in (f"{folder}/", folder.parent / "newest", "."):
+        assert len(load(f"snapshot:{path}", "all")) == 3, path
+
+
+def many_collected(folder: Path) -> Path:
+    """A snapshot with enough faces on every side to run a training."""
+    store = LabelStore(folder / "labels")
+    faces = [
+        (NewItem("test", f"clip {at} {side}", png(chip(at).rotate(turn)), 112, 112, (0, 0, 112, 112), split=side),
+         [says(f"{side} {at} {turn}", ("happiness", "neutral", "surprise")[at % 3])])
+        for turn, side in ((0, "train"), (90, "val"), (180, "test")) for at in FAR_APART
+    ]  # fmt: skip
+    list(store.bring(faces))
+    taken = take(store, folder / "snapshots").folder
+    store.close()
+    return taken
+
+
+def test_a_snapshot_is_evaluated_and_trained_on_like_any_data_set(tmp_path, capsys):
+    folder = many_collected(tmp_path)
+    assert main(["evaluate", "--data", f"snapshot:{folder}", "--split", "all", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["n"] == len(load(f"snapshot:{folder}", "all")) > 10
+    tiny = ["--init", "none", "--size", "32", "--epochs", "1", "--batch", "4"]
+    assert main(["train", "--data", f"snapshot:{folder}", *tiny, "--out", str(tmp_path / "run"), "--json"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["val"]["n"] == len(load(f"snapshot:{folder}", "val"))
+    provenance = json.loads((tmp_path / "run" / "bundle" / "bundle.json").read_text())["provenance"]
+    assert provenance["snapshot"] == folder.name, "a withdrawal names the models by this"
+
+
+def test_training_on_a_snapshot_with_withdrawn_faces_is_refused_before_anything_is_written(tmp_path, capsys):
+    source = altered(many_collected(tmp_path), "withdrawn")
+    assert main(["train", "--data", source, "--init", "none", "--out", str(tmp_path / "run")]) == 1
+    assert "were withdrawn; take a new snapshot" in capsys.readouterr().err and not (tmp_path / "run").exists()

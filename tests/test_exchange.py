@@ -68,9 +68,11 @@ def test_an_export_is_recognised_in_a_folder_and_in_a_zip(tmp_path, store, kind)
 @pytest.mark.parametrize(
     ("source", "match"),
     [
-        ("nowhere", r"^nowhere does not exist; check the name and the folder\.$"), ("csv:nowhere", "nowhere does not exist"),
+        ("nowhere", r"^nowhere does not exist; check the name and the folder\.$"),
+        ("csv:nowhere", "nowhere does not exist"),
         ("coco:nowhere", "does not exist"), ("", "names no files"), ("ferplus:", "names no files"),
-        ("empty", r"^empty holds no faces in any form known here"), ("ferplus:empty", r"^empty holds nothing of the kind ferplus: "),
+        ("empty", r"^empty holds no faces in any form known here"),
+        ("ferplus:empty", r"^empty holds nothing of the kind ferplus: "),
         ("text.txt", r"^text holds no faces in any form"), ("cut.zip", r"^cut holds no faces in any form"),
     ],
 )  # fmt: skip

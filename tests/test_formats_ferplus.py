@@ -50,8 +50,10 @@ def test_votes_are_one_judgement_and_the_folder_is_the_side(tmp_path):
 
 def test_rows_that_cannot_be_used_are_named_and_the_rest_arrives(tmp_path):
     good = "10 0 0 0 0 0 0 0 0 0".split()
-    rows = [[*HEAD, *good], ["b.png", "x", "1"], ["c.png", "x", *"a b c d e f g h i j".split()], ["gone.jpg", "x", *good],
-            ["e.png", "x", *"0 0 0 0 0 0 0 0 0 0".split()], ["../../f.jpg", "x", *good]]  # fmt: skip
+    rows = [
+        [*HEAD, *good], ["b.png", "x", "1"], ["c.png", "x", *"abcdefghij"], ["gone.jpg", "x", *good],
+        ["e.png", "x", *["0"] * 10], ["../../f.jpg", "x", *good],
+    ]  # fmt: skip
     store = LabelStore(tmp_path / "labels")
     report = bring_in(store, str(made(tmp_path / "set", *rows)))
     assert (report.faces, report.judgements, report.unlabelled) == (2, 1, 1)

@@ -18,7 +18,7 @@ from labeling.items import NewItem
 from labeling.snapshot import SnapshotError, take
 from labeling.splits import SIDES, side_of
 from labeling.store import LabelStore
-from labeling.withdrawal import withdraw
+from labeling.withdrawal import finish, withdraw
 
 WHOLE = (0.0, 0.0, 112.0, 112.0)
 
@@ -207,7 +207,7 @@ from labeling import snapshot
 from labeling.store import LabelStore
 workspace, where = pathlib.Path(sys.argv[1]), sys.argv[2]
 store = LabelStore(workspace / "labels")
-def die(*arguments): os.kill(os.getpid(), signal.SIGKILL)
+def die(*arguments, **more): os.kill(os.getpid(), signal.SIGKILL)
 if where == "pictures":
     real, left = snapshot._put, [2]
     def put(*paths):
@@ -223,11 +223,12 @@ snapshot.take(store, workspace / "snapshots")
 
 
 @pytest.mark.parametrize("where", ["pictures", "manifest", "name"])
-def test_a_kill_half_way_leaves_no_snapshot_and_the_next_one_clears_up(store, tmp_path, root, where):
+def test_what_a_kill_leaves_half_written_is_no_snapshot_and_goes_when_the_app_starts(store, tmp_path, root, where):
     three(store)
     killed = child(KILLED, tmp_path, where)
     assert killed.wait(timeout=60) == -signal.SIGKILL, killed.stderr.read()
     assert all(one.name.endswith(".partial") for one in root.iterdir()) and len(list(root.iterdir())) == 1
+    finish(tmp_path, store)
     taken = take(store, root)
     assert len(manifest(taken.folder)) == len(files_in(taken.folder / snapshot.IMAGES)) == 3
     assert [one.name for one in root.iterdir()] == [taken.id], "faces lie in a folder that nothing will ever remove"
