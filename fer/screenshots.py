@@ -7,13 +7,14 @@ import time
 from pathlib import Path
 
 from fer.bench.live import QUIET, chromium_and_playwright, write_camera
-from fer.bench.served import served_app, wait_for
+from fer.bench.served import Caller, served_app, wait_for
 
+SAMPLES = Path(__file__).parent / "samples"
 FOLDER = Path(__file__).parent / "ui" / "screenshots"
 
 
 def take(folder: Path) -> list[Path]:
-    """Write the screenshots into `folder`: a photo, a group, live video, narrow and wide, light and dark.
+    """Write the screenshots into `folder`: a photo, a group, live video, labels, narrow and wide, light and dark.
 
     Raises ValueError, in one sentence, where Playwright or Chromium is missing.
     """
@@ -35,9 +36,29 @@ def take(folder: Path) -> list[Path]:
             _shot(browser, url, folder / "phone-live.jpg", _camera, 390, 844),
             _shot(browser, url, folder / "phone.jpg", _sample("Barack Obama speaking"), 390, 844),
             _shot(browser, url, folder / "phone-dark.jpg", _camera, 390, 844, "dark"),
+            *_labels(browser, url, folder),
         ]
         browser.close()
     return shots
+
+
+def _labels(browser, url: str, folder: Path) -> list[Path]:
+    """The Label and the Data tab, once three people have labelled the faces of the samples."""
+    caller = Caller(url, seconds=300)
+    caller.call("import", str(SAMPLES))
+    for number, name in enumerate(("Ada", "Grace", "Mary")):
+        for turn in range(5 + number):
+            face = caller.call("next", name)
+            if face:
+                caller.call("label", face["item"], ("neutral", "happiness", "anger")[(turn + number // 2) % 3], name, f"{name}-{turn}")
+    caller.close()
+    time.sleep(3)  # until the model has read the faces
+    return [
+        _shot(browser, url, folder / "label.jpg", _label_tab, 1280, 900),
+        _shot(browser, url, folder / "label-phone-dark.jpg", _label_tab, 390, 844, "dark"),
+        _shot(browser, url, folder / "data.jpg", _data_tab, 1280, 1000),
+        _shot(browser, url, folder / "data-dark.jpg", _data_tab, 1280, 1000, "dark"),
+    ]
 
 
 def _shot(browser, url: str, path: Path, act, width: int, height: int, scheme: str = "light") -> Path:
@@ -66,3 +87,16 @@ def _camera(page) -> None:
     page.get_by_role("button", name="Use the camera").click()
     page.get_by_role("button", name="Open the camera").click()
     page.locator(".face").first.wait_for()
+
+
+def _label_tab(page) -> None:
+    page.get_by_role("tab", name="Label").click()
+    page.locator("#labeling .name").fill("Katherine")
+    page.get_by_role("button", name="Start labeling").click()
+    page.locator(".easel[data-state=shown]").wait_for()
+    page.keyboard.press("1")
+
+
+def _data_tab(page) -> None:
+    page.get_by_role("tab", name="Data").click()
+    page.locator("#data .pairs button").first.click()
