@@ -69,11 +69,13 @@ class Catalogue:
     ) -> int:  # fmt: skip
         """Insert a row for `item`, whose picture is the file `image` with the fingerprints `marks`; its id.
 
-        The id of the earlier item where the same picture is kept under the same consent. A near-duplicate
-        joins the group of the first of its kind, so that the two never part between training and test.
+        The id of the earlier item where the same picture is kept under the same consent; one that comes without
+        consent (an import, perhaps of what was once exported here) is any earlier one, so that a withdrawal leaves no
+        second copy. A near-duplicate joins the group of the first of its kind, so that the two never part between training and test.
         """
         same = connection.execute(
-            "SELECT id FROM items WHERE image = ? AND ifnull(consent, 0) = ifnull(?, 0)", (image, consent)
+            "SELECT id FROM items WHERE image = ? AND (? IS NULL OR consent = ?) ORDER BY id LIMIT 1",
+            (image, consent, consent),
         ).fetchone()
         if same:
             return same["id"]

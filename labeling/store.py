@@ -6,6 +6,7 @@ given as "label and scores only" is a row alone. Files land before the row that 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ from labeling.items import Catalogue, Item, NewItem, UnknownItem, find_item, ite
 from labeling.judgements import Annotation, Judgement, annotation_of, check_request, find_annotation, undoing
 from labeling.schema import backups, now
 
-CHUNK = 500  # faces a transaction of a large import
+CHUNK = 500  # faces a transaction of a large import, at most
+CHUNK_BYTES, CHUNK_SECONDS = 32_000_000, 5.0  # and pictures held in memory, and work that a kill may cost
 
 
 @dataclass(frozen=True)
@@ -294,12 +296,15 @@ class LabelStore:
             return self.images.sweep(used)
 
 
-def _chunks(faces: Iterable[tuple]) -> Iterator[list[tuple]]:
+def _chunks(faces: Iterable[tuple[NewItem, Sequence[Judgement]]]) -> Iterator[list[tuple]]:
+    """Parts of `faces`: where photos are cut into faces, a part is kept every few seconds."""
     chunk: list[tuple] = []
+    size, begun = 0, time.monotonic()
     for one in faces:
         chunk.append(one)
-        if len(chunk) == CHUNK:
+        size += len(one[0].png or b"")
+        if len(chunk) == CHUNK or size > CHUNK_BYTES or time.monotonic() - begun > CHUNK_SECONDS:
             yield chunk
-            chunk = []
+            chunk, size, begun = [], 0, time.monotonic()
     if chunk:
         yield chunk
