@@ -88,11 +88,11 @@ class Book:
 
     def of(self, annotator: str, kept: bool) -> list[Said]:
         """What `annotator` sent, and was or was not `kept` as far as they know; oldest first."""
-        return [one for one in self.sent.values() if one.annotator == annotator and (one.request in self.kept) is kept]
+        return [one for one in list(self.sent.values()) if one.annotator == annotator and (one.request in self.kept) is kept]
 
     def undone(self) -> set[str]:
         """Requests that somebody tried to take back."""
-        return {one.undoes for one in self.sent.values() if one.undoes}
+        return {one.undoes for one in list(self.sent.values()) if one.undoes}  # a copy: others go on sending
 
 
 # --- what people do -----------------------------------------------------------------------------
@@ -127,7 +127,8 @@ class Person:
     def _something(self, caller: Caller, with_model: bool) -> Said:
         chance = self._random.random()
         recent = [one for one in self._book.of(self.name, kept=True)[-20:] if one.kind != "undo"]
-        recent = [one for one in recent if one.request not in self._book.undone()]
+        undone = self._book.undone()
+        recent = [one for one in recent if one.request not in undone]
         if chance < 0.15 and recent:
             return self._undo(self._random.choice(recent))
         if chance < 0.6 and with_model and self.name == CORRECTS:

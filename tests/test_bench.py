@@ -11,7 +11,7 @@ from conftest import picture
 from PIL import Image
 
 from fer.__main__ import main
-from fer.bench import BENCHES
+from fer.bench import BENCHES, errors
 from fer.bench.crop import Staged, stage, staged_face
 from fer.faces import Face
 from fer.picture import open_picture
@@ -84,6 +84,43 @@ def test_faces_of_ferplus_are_read_on_canvases_as_when_fed_directly(ferplus, cap
     assert answer["faces"] == 500
     assert answer["found"] >= 0.9
     assert abs(answer["difference"]) <= 0.04
+
+
+@pytest.mark.data
+def test_the_bench_of_errors_finds_labels_that_were_turned_wrong(ferplus, capsys):
+    assert main(["bench", "errors", "--data", f"ferplus:{ferplus}", "--limit", "200", "--json"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    answer = json.loads(line)
+    assert (answer["faces"], answer["flipped"], answer["seeds"]) == (400, 0.05, 5)
+    assert answer["average_precision"] >= answer["average_precision_plain"] > 0.5
+    assert answer["recall"] >= answer["recall_plain"] > 0.5
+    for name in ("average_precision", "recall"):
+        low, middle, high = answer[f"{name}_difference"]
+        assert low <= middle <= high and middle == pytest.approx(answer[name] - answer[f"{name}_plain"], abs=2e-4)
+    if (ferplus / "fer2013_labels.csv").is_file():
+        assert 0 < answer["fer2013"]["faces"] <= 400 and 0 < answer["fer2013"]["wrong"] < 0.5
+        assert 0 < answer["fer2013"]["average_precision"] <= 1
+
+
+def test_the_bench_of_errors_wants_data(capsys):
+    assert main(["bench", "errors"]) == 1
+    assert "--data is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_turned_labels_are_all_wrong_and_five_of_a_hundred(seed):
+    truth = np.arange(400) % 8
+    labels, wrong = errors._flipped(truth, seed)
+    assert wrong.sum() == 20 and np.array_equal(labels != truth, wrong) and set(labels) <= set(range(8))
+    assert not np.array_equal(wrong, errors._flipped(truth, seed + 1)[1])
+
+
+def test_precision_and_recall_of_the_bench_are_those_of_the_textbook():
+    wrong = np.zeros(40, dtype=bool)
+    wrong[[0, 3]] = True
+    order = -np.arange(40.0)  # the wrong ones at places 1 and 4
+    assert errors._average_precision(order, wrong) == pytest.approx((1 + 2 / 4) / 2)
+    assert errors._recall(order, wrong) == 0.5  # one of two among the first two of forty
 
 
 def test_the_bench_of_the_store_labels_together_on_a_made_workspace(face_folder, monkeypatch, capsys):
