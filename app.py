@@ -438,10 +438,12 @@ def _download(services: Services) -> Callable:
     from starlette.responses import FileResponse, PlainTextResponse, Response
 
     def download(request: Request) -> Response:
-        path = services.offered.pop(request.path_params["token"], None)
+        token = request.path_params["token"]
+        path = services.offered.get(token) if request.method == "HEAD" else services.offered.pop(token, None)
         if path is None or not path.is_file():
             return PlainTextResponse("This file was fetched already, or the app was started anew; make it again.", 404)
-        return FileResponse(path, filename=path.name, background=BackgroundTask(shutil.rmtree, path.parent, True))
+        fetched = None if request.method == "HEAD" else BackgroundTask(shutil.rmtree, path.parent, True)
+        return FileResponse(path, filename=path.name, background=fetched)
 
     return download
 

@@ -222,6 +222,12 @@ def _read_snapshot(root: Path, split: str) -> FaceSet:
     )  # fmt: skip
 
 
+def snapshot_id(source: str) -> str | None:
+    """The id of the snapshot that `source`, written ``KIND:PATH``, is; None for another kind."""
+    kind, _, path = source.partition(":")
+    return Path(os.path.expanduser(path)).resolve().name if kind == "snapshot" else None
+
+
 def _manifest(root: Path) -> list[dict]:
     """The lines of a snapshot's manifest. Raises DataError where it was changed or faces were withdrawn from it."""
     manifest = root / "manifest.jsonl"
@@ -230,7 +236,7 @@ def _manifest(root: Path) -> list[dict]:
     if not manifest.is_file():
         raise DataError(f"{manifest} is missing; give the folder of a snapshot")
     content = manifest.read_bytes()
-    if hashlib.sha256(content).hexdigest()[:16] != root.name:
+    if hashlib.sha256(content).hexdigest()[:16] != root.resolve().name:
         raise DataError(f"{manifest} is not what was taken as snapshot {root.name}; take a new one")
     try:
         return [json.loads(line) for line in content.decode().splitlines()]

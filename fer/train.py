@@ -317,6 +317,7 @@ def _finish_run(
         "command": json.loads(paths.config.read_text(encoding="utf-8"))["command"],
         "config": {**asdict(config), "data": shown(config.data), "init": shown(config.init)},
         "started_from": bundles.origin(config.init),
+        "snapshot": datasets.snapshot_id(config.data),  # so that a withdrawal can name the models that learned from a face
         "kept": kept,
         "candidates": accuracy,
         "epochs": epochs,

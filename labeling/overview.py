@@ -23,6 +23,7 @@ class Votes:
     ids: np.ndarray
     votes: np.ndarray
     probabilities: np.ndarray
+    pixels: np.ndarray  # bool (N,): its picture is kept
 
     def parted(self, one: str, other: str) -> np.ndarray:
         """The ids of the faces for which some people say `one` and some `other`, the most disputed first."""
@@ -44,7 +45,7 @@ def overview(store: LabelStore, votes: Votes) -> dict:
         **_counted(store),
         "alpha": {"value": value, "low": low, "high": high, "items": int((votes.votes.sum(axis=1) > 1).sum())},
         "parting": list(_pairs(votes.votes)),
-        "missing": _missing(votes.votes),
+        "missing": _missing(votes.votes[votes.pixels]),
     }
 
 

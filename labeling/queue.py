@@ -102,7 +102,7 @@ class ReviewQueue:
         """All items and how many people give each label, as they are now."""
         with self._lock:
             self._follow()
-            return Votes(self._pool.ids.copy(), self._pool.votes.copy(), self._pool.probabilities.copy())
+            return Votes(self._pool.ids.copy(), self._pool.votes.copy(), self._pool.probabilities.copy(), self._pool.pixels.copy())
 
     def waiting(self, annotator: str) -> int:
         """How many items there are still to ask `annotator` about."""
@@ -172,22 +172,25 @@ class ReviewQueue:
             self._ranking = Ranking(kept[fresh.rows], fresh.reasons, fresh.scores)
             self._ranked_at, self._ranked = self._clock(), turn
 
-    def _askable(self, annotator: str) -> np.ndarray:
-        """bool: which places of the order can be handed to `annotator` now."""
+    def _askable(self, annotator: str, taken: np.ndarray | None = None) -> np.ndarray:
+        """bool: which places of the order can be handed to `annotator` now; the rows `taken` are not."""
         if self._ranking is None:  # a withdrawal came between
             return np.zeros(0, dtype=bool)
         order, now = self._ranking.rows, self._clock()
-        self._leases = {item: lease for item, lease in self._leases.items() if lease[1] > now}
         held = np.zeros(len(self._pool), dtype=bool)
-        held[self._pool.rows(list(self._leases))] = True
+        held[self._pool.rows([item for item, lease in self._leases.items() if lease[1] > now])] = True
+        held[[] if taken is None else taken] = True
         return (self._pool.answers_of(annotator)[order] == NOT_SEEN) & ~held[order] & (self._touched[order] <= self._ranked)
 
     def _choose(self, annotator: str, count: int) -> list[Candidate]:
+        now = self._clock()
+        self._leases = {item: lease for item, lease in self._leases.items() if lease[1] > now}
         found = self._doubtful(annotator, count) or self._check(annotator, count)
-        for place in np.flatnonzero(self._askable(annotator))[: count - len(found)]:
+        taken = self._pool.rows([one.item for one in found])
+        for place in np.flatnonzero(self._askable(annotator, taken))[: count - len(found)]:
             item = int(self._pool.ids[self._ranking.rows[place]])
             found.append(Candidate(item, float(self._ranking.scores[place]), self._ranking.reason(place).words))
-        until = self._clock() + LEASE_SECONDS
+        until = now + LEASE_SECONDS
         self._leases.update({one.item: (annotator, until) for one in found})
         return found
 

@@ -58,40 +58,60 @@ def take(store: LabelStore, root: Path) -> Snapshot:
     number = hashlib.sha256(text.encode()).hexdigest()[:16]
     with sentences():
         folder = root / number
-        if not (folder / MANIFEST).is_file():
+        if not _sound(folder):
             _write(store, folder, lines, text)
+    if store.withdrawn() & {line["item"] for line in lines}:
+        forget(root, store.withdrawn())
+        raise SnapshotError("A face was withdrawn while the snapshot was being taken; take it again.")
     counts = Counter(line["split"] for line in lines)
     return Snapshot(number, folder, {side: counts[side] for side in SIDES}, left_out)
 
 
 def forget(root: Path, withdrawn: set[int]) -> list[str]:
-    """Take the faces `withdrawn` out of all snapshots in `root`; the ids of those that held any.
+    """Take the faces `withdrawn` out of all snapshots in `root`; the ids of those that still held any.
 
-    Such a snapshot is marked first, and from then on refused for training. Asked again it does nothing more.
+    Such a snapshot is marked first, and from then on refused for training. A picture that its manifest does not name
+    may be of any face, and goes too.
     """
     touched = []
     with sentences():
-        for manifest in sorted(root.glob(f"*/{MANIFEST}")):
-            lines = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
-            gone = [line for line in lines if line["item"] in withdrawn]
-            if gone:
+        for manifest in sorted(root.glob(f"[!.]*/{MANIFEST}")):
+            lines = _lines(manifest) or []
+            gone = {line["item"] for line in lines} & withdrawn
+            pictures = {path.stem for path in (manifest.parent / IMAGES).glob("*")}
+            if withdrawn and (gone or pictures - {line["image"] for line in lines}):
                 _forget(manifest.parent, [line for line in lines if line["item"] not in withdrawn], gone)
-            if gone or _marked(manifest.parent) & withdrawn:
                 touched.append(manifest.parent.name)
     return touched
 
 
+def clear_abandoned(root: Path) -> None:
+    """Remove what processes that were killed while taking a snapshot left in `root`."""
+    for partial in root.glob(".*.partial"):
+        if not _alive(partial.name[1:].partition("-")[0]):
+            shutil.rmtree(partial, ignore_errors=True)
+
+
 def trained_on(models: Path, snapshots: Iterable[str]) -> list[str]:
-    """The versions in the folder `models` that were trained on one of `snapshots`."""
+    """The versions in the folder `models` that learned from one of `snapshots`, or began as one that did."""
     wanted, found = set(snapshots), []
     for path in sorted(models.glob("*/bundle.json")):
         try:
-            provenance = json.loads(path.read_text(encoding="utf-8")).get("provenance", {})
+            description = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        if provenance.get("snapshot") in wanted:
+        if wanted & set(_ancestry(description)):
             found.append(path.parent.name)
     return found
+
+
+def _ancestry(description: object) -> Iterator[str]:
+    """The snapshots that a model, described as in its bundle.json, and those it began as have learned from."""
+    provenance = description.get("provenance") if isinstance(description, dict) else None
+    if isinstance(provenance, dict):
+        if isinstance(provenance.get("snapshot"), str):
+            yield provenance["snapshot"]
+        yield from _ancestry(provenance.get("started_from"))
 
 
 def _labelled(store: LabelStore) -> Iterator[tuple[Item, dict[str, float]]]:
@@ -140,26 +160,64 @@ def _side(item: Item) -> str:
 
 def _write(store: LabelStore, folder: Path, lines: list[dict], manifest: str) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".", suffix=".partial", dir=folder.parent))
+    clear_abandoned(folder.parent)
+    partial = Path(tempfile.mkdtemp(prefix=f".{os.getpid()}-", suffix=".partial", dir=folder.parent))
     try:
         (partial / IMAGES).mkdir()
         for name in {line["image"] for line in lines}:
             _put(store.images.path(name), partial / IMAGES / f"{name}.png")
         (partial / MANIFEST).write_text(manifest, encoding="utf-8")
+        if folder.exists() and not _sound(folder):
+            shutil.rmtree(folder)
         os.replace(partial, folder)
     except OSError:
-        if not (folder / MANIFEST).is_file():  # somebody else took the same one meanwhile
+        if not _sound(folder):  # else somebody took the same one meanwhile
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def _put(source: Path, target: Path) -> None:
-    """The same picture under a second name where the disk can, else a copy."""
+    """A copy: a link would let whoever edits a snapshot damage the picture that is kept."""
+    shutil.copyfile(source, target)
+
+
+def _sound(folder: Path) -> bool:
+    """Whether the snapshot in `folder` is there and as it was taken."""
     try:
-        os.link(source, target)
+        manifest = (folder / MANIFEST).read_bytes()
+        lines = _lines(folder / MANIFEST)
+        return (
+            not (folder / MARK).exists() and lines is not None and _hash(manifest)[:16] == folder.name
+            and all(_hash((folder / IMAGES / f"{line['image']}.png").read_bytes()) == line["image"] for line in lines)
+        )  # fmt: skip
     except OSError:
-        shutil.copyfile(source, target)
+        return False
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _lines(manifest: Path) -> list[dict] | None:
+    """The lines of a manifest; None where it is none."""
+    try:
+        lines = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
+    except ValueError:
+        return None
+    whole = all(isinstance(line, dict) and {"item", "image"} <= line.keys() for line in lines)
+    return lines if whole else None
+
+
+def _alive(pid: str) -> bool:
+    """Whether a process with that number runs."""
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _marked(folder: Path) -> set[int]:
@@ -170,13 +228,13 @@ def _marked(folder: Path) -> set[int]:
         return set()
 
 
-def _forget(folder: Path, left: list[dict], gone: list[dict]) -> None:
-    mark = {"items": sorted(_marked(folder) | {line["item"] for line in gone}), "at": now()}
+def _forget(folder: Path, left: list[dict], gone: set[int]) -> None:
+    mark = {"items": sorted(_marked(folder) | gone), "at": now()}
     _replace(folder / MARK, json.dumps(mark) + "\n")
     needed = {line["image"] for line in left}
-    for line in gone:
-        if line["image"] not in needed:
-            (folder / IMAGES / f"{line['image']}.png").unlink(missing_ok=True)
+    for path in (folder / IMAGES).glob("*"):
+        if path.stem not in needed:
+            path.unlink()
     _replace(folder / MANIFEST, "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in left))
 
 

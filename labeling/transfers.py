@@ -50,6 +50,7 @@ class Transfers:
     def __init__(self, workspace: Path) -> None:
         folder = self._folder = workspace / "incoming"
         self._imports: dict[str, Import] = {}
+        self._turn = threading.Lock()  # the same part may come twice at once
         shutil.rmtree(folder, ignore_errors=True)
 
     def take(self, upload: str, name: str, at: int, content: bytes) -> int:
@@ -58,6 +59,10 @@ class Transfers:
         A part that was here before is not added again. Raises ValueError and StoreError.
         """
         path = self._path(upload, name)
+        with self._turn:
+            return self._append(path, at, content)
+
+    def _append(self, path: Path, at: int, content: bytes) -> int:
         if len(content) > PART or at + len(content) > LARGEST:
             raise ValueError(f"{path.name} is larger than {LARGEST // 1_000_000_000} GB; import it with python -m labeling import.")
         with sentences():
@@ -106,5 +111,5 @@ class Transfers:
     def _path(self, upload: str, name: str) -> Path:
         if not re.fullmatch(r"[0-9a-f]{16,64}", upload):
             raise ValueError("The page sent no file; choose it again.")
-        safe = re.sub(r"[^\w. -]", "_", Path(name.replace("\\", "/")).name).strip(". ")[-100:] or "file"
-        return self._folder / upload / safe
+        safe = re.sub(r"[^\w. -]", "_", Path(name.replace("\\", "/")).name).encode()[-100:].decode(errors="ignore")
+        return self._folder / upload / (safe.strip(". ") or "file")

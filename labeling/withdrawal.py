@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from labeling import snapshot
+from labeling.items import UnknownItem
 from labeling.store import LabelStore
 
 
@@ -26,10 +27,15 @@ class Withdrawal:
 def withdraw(workspace: Path, store: LabelStore, code: str) -> Withdrawal:
     """Remove for good all that was given under `code`. Raises UnknownItem where nothing is kept under it, ValueError
     for a code that is none, and StoreError."""
-    before = store.withdrawn()
-    faces = store.withdraw(code)
-    shutil.rmtree(outgoing(workspace), ignore_errors=True)
-    snapshots = snapshot.forget(workspace / "snapshots", store.withdrawn() - before)
+    unknown, faces = None, 0
+    try:
+        faces = store.withdraw(code)
+    except UnknownItem as error:
+        unknown = error
+    # All that were ever withdrawn: one that was cut off is finished along with this one.
+    snapshots = finish(workspace, store)
+    if unknown and not snapshots:
+        raise unknown
     return Withdrawal(faces, tuple(snapshots), tuple(snapshot.trained_on(workspace / "models", snapshots)))
 
 
@@ -38,9 +44,12 @@ def outgoing(workspace: Path) -> Path:
     return workspace / "outgoing"
 
 
-def finish(workspace: Path, store: LabelStore) -> None:
-    """Go on where a withdrawal was cut off by a kill or a power cut; at the start, when nobody is fetching anything."""
-    withdrawn = store.withdrawn()
+def finish(workspace: Path, store: LabelStore) -> list[str]:
+    """Take all faces that were withdrawn out of exports and snapshots; the snapshots that still held one.
+
+    Also goes on where a withdrawal was cut off by a kill or a power cut.
+    """
     shutil.rmtree(outgoing(workspace), ignore_errors=True)
-    if withdrawn:
-        snapshot.forget(workspace / "snapshots", withdrawn)
+    snapshot.clear_abandoned(workspace / "snapshots")
+    withdrawn = store.withdrawn()
+    return snapshot.forget(workspace / "snapshots", withdrawn) if withdrawn else []

@@ -32,7 +32,7 @@ def seen(store: LabelStore) -> dict:
 def votes_of(*rows: dict[str, int]) -> Votes:
     """The votes of items 1, 2, … that no model has read."""
     table = np.array([[row.get(name, 0) for name in LABELS] for row in rows], dtype=int).reshape(-1, len(LABELS))
-    return Votes(np.arange(1, len(rows) + 1), table, np.full((len(rows), 8), np.nan, np.float32))
+    return Votes(np.arange(1, len(rows) + 1), table, np.full((len(rows), 8), np.nan, np.float32), np.ones(len(rows), bool))
 
 
 def drawn(seed: int, items: int = 200, people: int = 4, noise: float = 0.4) -> np.ndarray:

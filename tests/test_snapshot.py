@@ -99,7 +99,7 @@ def test_pictures_are_named_by_their_hash_and_are_those_of_the_store(store, root
     items = three(store)
     folder = take(store, root).folder
     pictures = files_in(folder / snapshot.IMAGES)
-    assert {name: hashlib.sha256(content).hexdigest() + ".png" for name, content in pictures.items()} == {one: one for one in pictures}
+    assert all(hashlib.sha256(content).hexdigest() + ".png" == name for name, content in pictures.items())
     assert set(pictures.values()) == {store.picture(store.item(item)) for item in items}
     assert [line["image"] for line in manifest(folder)] == sorted(name.removesuffix(".png") for name in pictures)
 
@@ -261,7 +261,8 @@ def test_on_a_disk_that_knows_no_links_pictures_are_copied(store, root, monkeypa
     three(store)
     monkeypatch.setattr(snapshot.os, "link", lambda *paths: (_ for _ in ()).throw(PermissionError("no links")))
     folder = take(store, root).folder
-    assert {hashlib.sha256(content).hexdigest() + ".png" for content in files_in(folder / snapshot.IMAGES).values()} == set(files_in(folder / snapshot.IMAGES))
+    pictures = files_in(folder / snapshot.IMAGES)
+    assert len(pictures) == 3 and all(hashlib.sha256(content).hexdigest() + ".png" == name for name, content in pictures.items())
 
 
 TAKING = """

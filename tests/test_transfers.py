@@ -87,8 +87,9 @@ def test_a_missing_part_is_said_and_nothing_is_added(transfers):
     assert transfers.uploaded(UPLOAD, "a.zip").read_bytes() == b"first"
 
 
-def test_the_same_part_from_two_requests_at_once_is_added_once(transfers):
-    content, go = b"x" * 100_000, threading.Event()
+def test_the_same_part_from_two_requests_at_once_is_added_once(transfers, monkeypatch):
+    content, go, real = b"x" * 100_000, threading.Event(), Path.open
+    monkeypatch.setattr(Path, "open", lambda *values, **more: time.sleep(0.05) or real(*values, **more))
 
     def take() -> None:
         go.wait()

@@ -11,9 +11,11 @@ import sqlite3
 import zipfile
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from exchanged import MiddleCutter
 from label_workspaces import CODE, OTHER_CODE, child, face, files_in, says
 
 from fer.datasets import DataError, load
@@ -250,6 +252,28 @@ def test_a_picture_that_the_manifest_no_longer_names_is_found_all_the_same(store
     manifest = take(store, tmp_path / "snapshots").folder / MANIFEST
     manifest.write_text("".join(line for line in manifest.open() if json.loads(line)["item"] != hers))
     withdraw(tmp_path, store, CODE)
+    assert traces(tmp_path, *secrets(0, hers)) == {}
+
+
+@pytest.mark.parametrize("step", ["export", "shutil.make_archive"])
+def test_a_zip_that_is_being_made_meanwhile_does_not_hold_it(store, tmp_path, monkeypatch, step):
+    from labeling.ui import data_tab
+
+    hers = given(store, 0)
+    given(store, 1, OTHER_CODE)
+    real = data_tab.export if step == "export" else data_tab.shutil.make_archive
+
+    def meanwhile(*values):
+        made = real(*values)
+        withdraw(tmp_path, store, CODE)
+        return made
+
+    monkeypatch.setattr(f"labeling.ui.data_tab.{step}", meanwhile)
+    services = SimpleNamespace(workspace=tmp_path, labels=lambda: store, cutter=MiddleCutter, offer=lambda path: "download/x")
+    try:
+        data_tab._hand_out(services, "csv")
+    except ValueError:
+        pass  # may be refused
     assert traces(tmp_path, *secrets(0, hers)) == {}
 
 

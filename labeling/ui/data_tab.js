@@ -18,14 +18,15 @@ const titled = (words) => words.replace(/\b(unknown|NF)\b/g, (name) => (titles[n
 
 // The answer, or null, with the sentence on the banner.
 async function call(fn, payload = {}, ms = 60000) {
+  banner.hidden = true;
   const answer = await within(fn(payload).catch(() => null), ms);
-  if (answer && !answer.error) {
-    banner.hidden = true;
-    return answer;
-  }
-  banner.textContent = answer?.error || "The app did not answer; check the connection and try again.";
-  banner.hidden = false;
+  if (answer && !answer.error) return answer;
+  report(answer?.error || "The app did not answer; check the connection and try again.");
   return null;
+}
+function report(text) {
+  banner.textContent = text;
+  banner.hidden = false;
 }
 
 // --- counts -------------------------------------------------------------------------------------
@@ -46,9 +47,16 @@ function bars(selector, rows) {
 const clock = (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
 const day = (at) => (new Date(at).toDateString() === new Date().toDateString() ? clock(at) : `${new Date(at).toLocaleDateString()} ${clock(at)}`);
 
+let chosen = ""; // the pair whose faces are shown
 async function refresh() {
-  const answer = await call(server.counts);
-  if (!answer) return;
+  // A sentence about something else stays on the page while this goes on in the background.
+  const answer = await within(server.counts({}).catch(() => null), 60000);
+  element.querySelector(".data").classList.toggle("refused", Boolean(answer?.refused));
+  if (!answer || answer.error) {
+    $(".saved").textContent = answer ? "" : "The app does not answer; trying again …";
+    if (answer) report(answer.error);
+    return;
+  }
   $(".saved").textContent = answer.saved_at ? `Every label is saved on this disk; the last one at ${day(answer.saved_at)}.` : "No label yet. Each is saved on this disk before the page says so.";
   const { value, low, high, items } = answer.alpha;
   const labels = Object.values(answer.by_label).reduce((sum, count) => sum + count, 0);
@@ -66,22 +74,32 @@ async function refresh() {
   bars(".by-label", Object.entries(answer.by_label).map(([name, count]) => [titles[name], count]));
   bars(".by-annotator", Object.entries(answer.by_annotator).sort((a, b) => b[1] - a[1]));
   bars(".by-source", answer.by_source.map(([name, faces, labelled]) => [name, faces, ` · ${labelled.toLocaleString()} labelled`]));
-  bars(".by-day", answer.by_day.slice(-31));
+  bars(".by-day", answer.by_day.slice(-14).reverse());
   const lacking = answer.missing.filter(([, , more]) => more);
   $(".lacking").textContent = lacking.length
     ? `To train on, still missing: ${lacking.map(([name, , more]) => `${more} ${titles[name].toLowerCase()}`).join(", ")}.`
     : "Every expression has fifty faces or more.";
-  $(".pairs").replaceChildren(...answer.parting.map(([one, other, count]) => {
+  pairs(answer.parting);
+}
+
+// Made anew only when a pair or a count has changed, so that a button keeps the focus.
+function pairs(parting) {
+  const said = JSON.stringify(parting);
+  if ($(".pairs").dataset.said === said) return;
+  $(".pairs").dataset.said = said;
+  $(".pairs").replaceChildren(...parting.map(([one, other, count]) => {
     const button = make("button", "button small", `${titles[one]} / ${titles[other]}: ${count}`);
     button.type = "button";
+    button.setAttribute("aria-pressed", String(chosen === `${one}/${other}`));
     button.onclick = async () => {
+      chosen = `${one}/${other}`;
       for (const each of $(".pairs").children) each.setAttribute("aria-pressed", String(each === button));
       const shown = await call(server.parted, { one, other });
       if (shown) gallery(".parted", shown.faces);
     };
     return button;
   }));
-  if (!answer.parting.length) $(".pairs").textContent = "Nowhere yet.";
+  if (!parting.length) $(".pairs").textContent = "Nowhere yet.";
 }
 
 function gallery(selector, faces) {
@@ -166,7 +184,10 @@ async function watch() {
       if (one.running) {
         if (one.total) { bar.max = one.total; bar.value = one.done; } else bar.removeAttribute("value");
         words.textContent = one.total ? `${one.done.toLocaleString()} of ${one.total.toLocaleString()}` : `${one.done.toLocaleString()} so far`;
-      } else over(key, one.error || reported(one.report), Boolean(one.error));
+      } else {
+        over(key, one.error || reported(one.report), Boolean(one.error));
+        if (one.report?.problem_count) problems(key, one.report);
+      }
     }
     await sleep(running ? 700 : 0);
   }
@@ -180,8 +201,15 @@ function reported(report) {
   const said = [[report.known, "were here already"], [report.unlabelled, "without a label"], [report.without_face, "photos without a face"],
     [report.near_duplicates, "much like another face: asked about last"]].filter(([count]) => count);
   parts.push(...said.map(([count, words]) => `${count.toLocaleString()} ${words}`));
-  const problems = report.problems.slice(0, 5).map((one) => `${one.name}: ${one.sentence}`);
-  return `${parts.join(" · ")}.${report.problem_count ? ` ${many(report.problem_count, "part", "parts")} passed over. ${problems.join(" ")}` : ""}`;
+  return `${parts.join(" · ")}.${report.problem_count ? ` ${many(report.problem_count, "part", "parts")} passed over:` : ""}`;
+}
+
+function problems(key, report) {
+  const list = make("ul", "problems");
+  for (const one of report.problems.slice(0, 10)) list.append(make("li", "", `${one.name}: ${one.sentence}`));
+  const more = report.problem_count - Math.min(10, report.problems.length);
+  if (more) list.append(make("li", "", `and ${more.toLocaleString()} more; the report in the workspace names the first 200.`));
+  watched.get(key).words.append(list);
 }
 
 $(".files").onchange = async (event) => {
@@ -206,7 +234,10 @@ $(".out").onclick = async (event) => {
   $(".handed").textContent = "Making the zip …";
   const answer = await call(server.hand_out, { kind: $(".format").value }, 600000);
   event.target.disabled = false;
-  $(".handed").textContent = answer ? answer.words.split(" in ")[0] + " in the zip." : "";
+  if (answer) {
+    const [first, ...others] = answer.words.split("\n");
+    $(".handed").textContent = [`${first.split(" in ")[0]} in the zip`, ...others.map((one) => one.trim())].join("; ") + ".";
+  } else $(".handed").textContent = "";
   if (!answer) return;
   const link = make("a");
   link.href = answer.address;

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -168,9 +167,17 @@ def _bring(services: Services, transfers: Transfers, payload: dict) -> dict:
 def _hand_out(services: Services, kind: str) -> dict:
     if kind not in WRITERS:
         raise ValueError(f"“{kind}” is not a format; use one of {', '.join(WRITERS)}.")
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / f"faces-{kind}"
+    before, alone = services.labels().withdrawn(), outgoing(services.workspace) / secrets.token_hex(8)
+    folder = alone / "files" / f"faces-{kind}"
+    try:
         report = export(services.labels(), f"{kind}:{folder}", services.cutter())
-        alone = outgoing(services.workspace) / secrets.token_hex(8)
-        archive = shutil.make_archive(str(alone / folder.name), "zip", scratch, folder.name)
+        archive = shutil.make_archive(str(alone / folder.name), "zip", folder.parent, folder.name)
+        if services.labels().withdrawn() != before:
+            raise ValueError("A face was withdrawn while the zip was being made; make it again.")
+    except BaseException as error:
+        shutil.rmtree(alone, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise ValueError("The zip could not be made, perhaps because a face was withdrawn meanwhile or the disk is full; make it again.") from error
+        raise
+    shutil.rmtree(folder.parent, ignore_errors=True)
     return {"address": services.offer(Path(archive)), "words": report.in_words()}
