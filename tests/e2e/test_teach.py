@@ -116,7 +116,7 @@ def test_the_next_click_asks_nothing_and_another_answer_replaces_the_first(page,
     assert store.said_by_others(item.id, "somebody else") == {"fear": 1}
 
     page.get_by_role("button", name="Undo").click()
-    expect(page.locator(".kept")).to_have_text("Taken back.")
+    expect(page.locator(".kept")).to_contain_text("Taken back.")
     expect(page.locator(".row[aria-pressed=true]")).to_have_count(0)
     said, (item,) = given(store, code)
     assert len(said) == 4 and said[3].undoes == labels[1].id
@@ -270,7 +270,7 @@ def test_the_app_killed_at_the_moment_of_a_correction_means_nothing_was_kept(ope
 
         page.route("**/component_server**", kill)
         page.keyboard.press("7")
-        expect(page.locator(".kept.error")).to_contain_text("nothing was kept", timeout=20_000)
+        expect(page.locator(".kept.error")).to_contain_text("not known whether this was kept", timeout=20_000)
         expect(page.locator(".row[aria-pressed=true]")).to_have_count(0)
         for word in ("Traceback", "TypeError", "undefined"):
             assert word not in page.locator("body").inner_text()
