@@ -35,7 +35,7 @@ from labeling.people import COOKIE, PUBLIC, REFUSALS, House, Keys, Right, is_loc
 if TYPE_CHECKING:
     import gradio as gr
 
-    from fer.cutter import Cutter
+    from fer.cutter import LateCutter
     from fer.predict import Recognizer
     from fer.scorer import Scorer
     from fer.ui.services import Correction
@@ -114,11 +114,11 @@ class Services:
         """The folder for all that users make."""
         return self.settings.workspace
 
-    def cutter(self) -> "Cutter":
-        """Finds faces in photos as the app does; waits for the model. Raises BundleError when there is none."""
-        from fer.cutter import Cutter
+    def cutter(self) -> "LateCutter":
+        """Finds faces in photos as the app does; waits for the model when it is first used, and may then raise BundleError."""
+        from fer.cutter import LateCutter
 
-        return Cutter(self.recognizer().bundle.preprocess)
+        return LateCutter(lambda: self.recognizer().bundle.preprocess)
 
     def offer(self, path: Path) -> str:
         """An address below the page's from which `path`, alone in its folder, can be fetched once."""

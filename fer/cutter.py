@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from PIL import Image
@@ -32,3 +33,24 @@ class Cutter:
     ) -> Image.Image:
         """The square that the network would be given of the face at `box` in a kept picture: a ready-made face."""
         return self.preprocess.crop(image, Face(tuple(box), landmarks))
+
+
+@dataclass(frozen=True)
+class LateCutter:
+    """A `Cutter` whose settings are asked for when it is first used: ready-made faces need no model."""
+
+    preprocess: Callable[[], Preprocess]
+
+    def open(self, content: bytes) -> Image.Image:
+        """As `Cutter.open`."""
+        return open_picture(content)
+
+    def faces(self, image: Image.Image) -> list[Chip]:
+        """As `Cutter.faces`."""
+        return Cutter(self.preprocess()).faces(image)
+
+    def crop(
+        self, image: Image.Image, box: tuple[float, ...], landmarks: tuple[tuple[float, float], ...] | None
+    ) -> Image.Image:
+        """As `Cutter.crop`."""
+        return Cutter(self.preprocess()).crop(image, box, landmarks)

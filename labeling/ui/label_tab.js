@@ -334,6 +334,8 @@ async function start(name) {
   desk.hidden = false;
   $(".whoami").replaceChildren(`You label as ${name}. `, Object.assign(make("button", "link", "Someone else?"), { type: "button", onclick: leave }));
   $(".nothing").textContent = "Fetching faces …";
+  // What an earlier page left is counted by the server first, and then not again here.
+  for (let waited = 0; outbox.length && waited < 5000; waited += 50) await sleep(50);
   for (;;) {
     const answer = await call(server.begin, { annotator });
     if (annotator !== name) return;

@@ -49,12 +49,12 @@ def test_pausing_holds_the_picture(page):
     start(page)
     expect(page.locator(".face")).to_have_count(1)
     page.get_by_role("button", name="Pause").click()
-    page.wait_for_timeout(500)
+    page.wait_for_timeout(1500)  # a frame may be on its way
     still = page.evaluate("document.querySelector('canvas.picture').toDataURL()")
     page.wait_for_timeout(500)
     assert page.evaluate("document.querySelector('canvas.picture').toDataURL()") == still
     page.get_by_role("button", name="Go on").click()
-    page.wait_for_timeout(1000)
+    page.wait_for_timeout(2000)
     assert page.evaluate("document.querySelector('canvas.picture').toDataURL()") != still
 
 
