@@ -156,6 +156,12 @@ class Services:
         self.labels().agree(code, PURPOSE)
         return code
 
+    def agreed(self, code: str) -> bool:
+        """Whether an agreement is on record under `code`. Raises StoreError."""
+        from labeling.consents import CODE_LENGTH
+
+        return len(code) >= CODE_LENGTH and self.labels().agreed(code)
+
     def keep(self, correction: "Correction") -> int:
         """Store a face with what somebody says it shows; the number of the judgement, once it is on disk.
 
@@ -301,9 +307,9 @@ class Services:
             self._scorer = self._start_scorer()
             log.info("model %s is ready", recognizer.bundle.version)
         except Exception as error:
-            log.exception("the model could not be loaded")
             # The sentences of ValueErrors are made for people; anything else may name folders of the server.
             known = isinstance(error, ValueError) and str(error)
+            log.error("the model could not be loaded: %s", error, exc_info=not known)
             self._problem = str(error) if known else "The model could not be loaded; the log says why."
         finally:
             self._loaded.set()
@@ -417,10 +423,17 @@ def launch(services: Services, block: bool = True) -> tuple["gr.Blocks", str]:
         quiet=not block,
     )
     if not services.settings.local:
-        print(doors(services.house, "ADDRESS OF THE PAGE" if services.settings.share else address.rstrip("/")), flush=True)
+        print(doors(services.house, reached_at(services.settings, address)), flush=True)
     if block:
         page.block_thread()
     return page, address
+
+
+def reached_at(settings: Settings, address: str) -> str:
+    """The address of the page as others write it, where it can be known: `address` is how this machine does."""
+    if settings.share or settings.address in ("0.0.0.0", "::", ""):
+        return f"http://THIS-MACHINE:{address.rstrip('/').rpartition(':')[2]}" if not settings.share else "https://THE-PUBLIC-ADDRESS"
+    return address.rstrip("/")
 
 
 def doors(house: House, address: str) -> str:

@@ -228,6 +228,13 @@ def snapshot_id(source: str) -> str | None:
     return Path(os.path.expanduser(path)).resolve().name if kind == "snapshot" else None
 
 
+def note_training(source: str, version: str) -> None:
+    """Where `source` is a snapshot, note in it that the model `version` has learned from its faces."""
+    if snapshot_id(source):
+        with (Path(os.path.expanduser(source.partition(":")[2])) / "TRAINED.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"version": version}) + "\n")
+
+
 def _manifest(root: Path) -> list[dict]:
     """The lines of a snapshot's manifest. Raises DataError where it was changed or faces were withdrawn from it."""
     manifest = root / "manifest.jsonl"

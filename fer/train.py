@@ -329,6 +329,7 @@ def _finish_run(
         version, config.arch, held_out.classes, config.preprocess(), network.eval(), temperature, provenance
     )
     report = evaluate.report(logits, held_out, model=version, temperature=temperature)
+    datasets.note_training(config.data, version)
     bundles.save(result, paths.bundle)
     replace_json(paths.report, asdict(report))
     draw_curves(epochs, paths.curves)

@@ -1,4 +1,4 @@
-"""The command line: ``python -m labeling stats | import | export | withdraw``; ``--help`` says more.
+"""The command line: ``python -m labeling stats | import | export | snapshot | withdraw``; ``--help`` says more.
 
 Needs no torch, but for photos, which have to be cut into faces.
 """
@@ -112,6 +112,22 @@ def _progress(many: Iterable) -> Iterable:
     return tqdm(many, unit="face", mininterval=1.0, file=sys.stderr)
 
 
+# --- snapshot -----------------------------------------------------------------------------------
+
+
+def _snapshot(arguments: argparse.Namespace) -> dict:
+    from labeling.snapshot import take
+
+    return take(_store(arguments), arguments.out or arguments.workspace / "snapshots").as_dict()
+
+
+def _snapshot_in_words(answer: dict) -> str:
+    words = f"{answer['train']} faces to train on, {answer['val']} to choose by, {answer['test']} to test on"
+    if answer["left_out"]:
+        words += f"; {answer['left_out']} near copies of held-out faces are left out"
+    return f"{words}\nuse it as snapshot:{answer['folder']}"
+
+
 # --- withdraw -----------------------------------------------------------------------------------
 
 
@@ -149,11 +165,15 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("target", metavar="KIND:PATH", help="KIND: ferplus, fer2013, csv, labelstudio, hf or folder")
     export.set_defaults(run=_export, words=lambda report: report.in_words(), plain=lambda report: report.as_dict())
 
+    snapshot = commands.add_parser("snapshot", help="write down what training is given: pictures, votes, sides, checksums")
+    snapshot.add_argument("--out", type=Path, metavar="DIR", help="where (default: snapshots/ in the workspace)")
+    snapshot.set_defaults(run=_snapshot, words=_snapshot_in_words)
+
     withdraw = commands.add_parser("withdraw", help="remove for good what was given under a withdrawal code")
     withdraw.add_argument("code", metavar="CODE")
     withdraw.set_defaults(run=_withdraw, words=_withdraw_in_words)
 
-    for command in (stats, bring_in, export, withdraw):
+    for command in (stats, bring_in, export, snapshot, withdraw):
         command.add_argument(
             "--workspace", type=Path, default=Path(os.environ.get("FER_WORKSPACE", "workspace")), metavar="DIR",
             help="the folder the app uses (default: ./workspace, or FER_WORKSPACE)",

@@ -90,7 +90,7 @@ class Reason:
     words: str
 
 
-UNDERLABELLED = Reason("underlabelled", "Fewer people than wanted have labelled it so far.")
+UNDERLABELLED = Reason("underlabelled", "Fewer people than wanted have given it a label so far.")
 UNCERTAIN = Reason("uncertain", "The model hesitates between expressions.")
 RARE = Reason("rare", "It may show an expression that has few labels so far.")
 FAR = Reason("far", "Few faces like this one have a label so far.")

@@ -49,7 +49,7 @@ class ImportReport:
     judgements: int  # that are new here
     unlabelled: int  # of all faces that came, those nothing was said about
     without_face: int  # photos in which the detector found none
-    near_duplicates: int  # of the new faces, those much like another: kept, but not handed out for labelling
+    near_duplicates: int  # of the new faces, those much like another: kept, and asked about last
     problems: tuple[Problem, ...]  # the first 200 parts that were passed over, in plain text
     problem_count: int  # all of them
 
@@ -63,7 +63,7 @@ class ImportReport:
         counts = (
             (self.known, "were here already"), (self.repeated, "came more than once in the set"),
             (self.unlabelled, "without a label"), (self.without_face, "photos without a face"),
-            (self.near_duplicates, "of the new ones much like another face, not handed out for labelling"),
+            (self.near_duplicates, "of the new ones much like another face, asked about last"),
         )  # fmt: skip
         lines += [f"  {count} {words}" for count, words in counts if count]
         if self.problem_count:

@@ -23,7 +23,7 @@ from labeling.schema import now
 from labeling.splits import SIDES, side_of
 from labeling.store import LabelStore
 
-MANIFEST, IMAGES, MARK = "manifest.jsonl", "images", "WITHDRAWN.json"
+MANIFEST, IMAGES, MARK, TRAINED = "manifest.jsonl", "images", "WITHDRAWN.json", "TRAINED.jsonl"
 SECOND_SHARE = 0.5  # weight of a second expression beside the first
 
 
@@ -90,6 +90,18 @@ def clear_abandoned(root: Path) -> None:
     for partial in root.glob(".*.partial"):
         if not _alive(partial.name[1:].partition("-")[0]):
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def learned_from(root: Path, snapshots: Iterable[str]) -> list[str]:
+    """The models that noted in one of `snapshots` in `root` that they were trained on it."""
+    found = []
+    for number in snapshots:
+        try:
+            lines = (root / number / TRAINED).read_text(encoding="utf-8").splitlines()
+            found += [json.loads(line)["version"] for line in lines]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return found
 
 
 def trained_on(models: Path, snapshots: Iterable[str]) -> list[str]:

@@ -229,6 +229,12 @@ class LabelStore:
         with self.database.writing() as connection:
             consents.agree(connection, code, purpose)
 
+    def agreed(self, code: str) -> bool:
+        """Whether an agreement is on record under `code`; not any more once it was withdrawn."""
+        with self.database.reading() as connection:
+            query = "SELECT 1 FROM consents WHERE code = ?"
+            return connection.execute(query, (consents.code_hash(code),)).fetchone() is not None
+
     def contributed(self, code: str, request: str) -> bool:
         """Whether the judgement made as `request` was contributed under `code`."""
         query = """SELECT 1 FROM judgements JOIN consents ON consents.id = judgements.consent

@@ -36,7 +36,8 @@ def withdraw(workspace: Path, store: LabelStore, code: str) -> Withdrawal:
     snapshots = finish(workspace, store)
     if unknown and not snapshots:
         raise unknown
-    return Withdrawal(faces, tuple(snapshots), tuple(snapshot.trained_on(workspace / "models", snapshots)))
+    models = {*snapshot.trained_on(workspace / "models", snapshots), *snapshot.learned_from(workspace / "snapshots", snapshots)}
+    return Withdrawal(faces, tuple(snapshots), tuple(sorted(models)))
 
 
 def outgoing(workspace: Path) -> Path:

@@ -115,3 +115,25 @@ def test_names_that_are_no_text_do_not_stop_it(tmp_path):
     picture((16, 16)).save(folder / "good.png")
     done = run("import", tmp_path / "set", "--workspace", tmp_path / "new")
     assert done.returncode == 0 and "2 new faces" in done.stdout and "x??.png" in done.stdout
+
+
+def test_snapshot_says_how_many_faces_each_side_has_and_loads_as_a_data_set(tmp_path, classes, capsys):
+    from fer import datasets
+
+    assert main(["import", f"folder:{classes}", "--workspace", str(tmp_path / "new"), "--json"]) == 0
+    capsys.readouterr()
+    assert main(["snapshot", "--workspace", str(tmp_path / "new"), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["train"] + answer["val"] + answer["test"] == 2
+    assert len(datasets.load(f"snapshot:{answer['folder']}", "all")) == 2
+    assert main(["snapshot", "--workspace", str(tmp_path / "new")]) == 0
+    assert f"use it as snapshot:{tmp_path / 'new' / 'snapshots' / answer['id']}" in capsys.readouterr().out
+
+
+def test_every_command_that_the_readme_names_is_there():
+    import re
+
+    named = set(re.findall(r"python -m labeling (\w+)", (ROOT / "README.md").read_text(encoding="utf-8")))
+    assert len(named) >= 5
+    for command in named:
+        assert run(command, "--help").returncode == 0, command

@@ -310,3 +310,13 @@ def test_the_command_line_answers_one_json_object(store, tmp_path, capsys):
 def test_the_command_line_makes_no_workspace_where_there_is_none(tmp_path, capsys):
     code, _, err = labeling(capsys, "withdraw", CODE, "--workspace", tmp_path / "nowhere")
     assert code == 1 and "holds no labels" in err and not list(tmp_path.iterdir())
+
+
+def test_a_model_that_was_trained_anywhere_on_the_snapshot_is_named(store, tmp_path):
+    from fer.datasets import note_training
+
+    given(store, 0)
+    taken = take(store, tmp_path / "snapshots")
+    note_training(f"snapshot:{taken.folder}", "a-model-of-mine")
+    note_training("ferplus:somewhere", "another")
+    assert withdraw(tmp_path, store, CODE).models == ("a-model-of-mine",)

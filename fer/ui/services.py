@@ -54,6 +54,10 @@ class Services(Protocol):
         """Record that somebody agreed to have faces kept; their withdrawal code. Raises ValueError in one sentence."""
         ...
 
+    def agreed(self, code: str) -> bool:
+        """Whether an agreement is on record under `code`; not any more once it was withdrawn."""
+        ...
+
     def keep(self, correction: Correction) -> int:
         """Store a correction; its number, once it is on disk. Raises ValueError in one sentence."""
         ...

@@ -22,10 +22,17 @@ async function insist(call, tries = 3) {
   for (let left = tries; ; left -= 1) {
     const answer = await within(call().catch(() => null), 20000);
     if (answer && !answer.error) return answer;
+    if (answer?.agree) {
+      // Withdrawn elsewhere: nothing is kept before somebody has agreed again.
+      memory.set("code", "");
+      showGiven();
+    }
     if (answer?.error || left <= 1) throw answer?.error || "The app did not answer, so it is not known whether this was kept; press again in a moment.";
     await sleep(800);
   }
 }
+
+let newest = null; // the correction that U takes back: {label, request, code}
 
 async function teach(node, label) {
   if (node.teaching) return;
@@ -43,6 +50,9 @@ async function teach(node, label) {
       picture, box, label, request, code, annotator: annotator(), pixels: memory.get("pixels") !== "no", source: live ? "live" : "photo",
     }));
     node.mark({ label, request, code });
+    newest = node.taught;
+    // In live video the card may be another's a moment later.
+    if (live) say(`Kept: you say ${answerTitles[label].toLowerCase()}. U takes it back.`);
     if (before) await insist(() => server.take_back({ code: before.code, request: before.request }));
     else memory.set("given", Number(memory.get("given")) + 1);
     showGiven();
@@ -63,6 +73,19 @@ async function unteach(node) {
     node.tell("Taken back. The face itself stays until you withdraw it, below.");
   } catch (problem) {
     node.tell(typeof problem === "string" ? problem : silent, true);
+  }
+}
+
+async function takeBackNewest() {
+  const taught = newest;
+  const node = [...faces.children].find((one) => one.taught?.request === taught.request);
+  newest = null;
+  if (node) return unteach(node);
+  try {
+    await insist(() => server.take_back({ code: taught.code, request: taught.request }));
+    say("Taken back. The face itself stays until you withdraw it.");
+  } catch (problem) {
+    say(typeof problem === "string" ? problem : silent, true);
   }
 }
 
@@ -168,9 +191,11 @@ showGiven();
 // Keys 1–8, 9 and 0, wherever they lie on the keyboard, for the chosen face or the only one.
 document.addEventListener("keydown", (event) => {
   const answer = answers.find((one) => one.code === event.code);
-  if (!answer || event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
+  const back = event.code === "KeyU" && newest;
+  if ((!answer && !back) || event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
   if (!element.isConnected || element.offsetParent === null || consent.open || !notice.hidden) return;
   if (event.target.closest?.("input:not([type=range]):not([type=checkbox]):not([type=file]), textarea, select, [contenteditable=true]")) return;
+  if (back) return takeBackNewest();
   const cards = [...faces.querySelectorAll(".face")];
   const node = cards.length === 1 ? cards[0] : cards.find((one) => one.classList.contains("chosen"));
   if (!cards.length) return;

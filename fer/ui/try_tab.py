@@ -203,6 +203,8 @@ def _correct(services: Services, payload: dict) -> dict:
         raise UnreadablePicture("The page sent no picture; choose the photo again.")
     live = payload.get("source") == "live"
     code = str(payload.get("code") or "")
+    if not services.agreed(code):
+        return {"error": "What was given under this code was withdrawn; to go on, agree anew.", "agree": True}
     # What one camera shows is mostly one person: all under one code is one group.
     owner = hashlib.sha256(code.encode()).hexdigest()[:16]
     correction = _correction(

@@ -120,6 +120,7 @@ $(".look").onclick = async (event) => {
   $(".found").textContent = !answer ? "" : answer.total
     ? `${many(answer.total, "label looks", "labels look")} wrong; on the Label tab they come first. The worst:`
     : "None found. It takes twenty labelled faces at least, and the model must have read them.";
+  if (answer?.unread) $(".found").textContent += ` So far the model has read ${answer.read.toLocaleString()} of ${(answer.read + answer.unread).toLocaleString()} faces; look again later.`;
   if (answer) gallery(".doubted", answer.faces);
 };
 
@@ -247,7 +248,7 @@ $(".out").onclick = async (event) => {
 $(".snap").onclick = async () => {
   const answer = await call(server.snapshot);
   $(".handed").textContent = answer
-    ? `Snapshot ${answer.id}: ${answer.train} to train on, ${answer.val} to choose by, ${answer.test} to test on${answer.left_out ? `; ${answer.left_out} near copies of held-out faces left out` : ""}.`
+    ? `Snapshot ${answer.id} is in ${answer.folder}: ${answer.train} to train on, ${answer.val} to choose by, ${answer.test} to test on${answer.left_out ? `; ${answer.left_out} near copies of held-out faces left out` : ""}.`
     : "";
 };
 $(".back").onsubmit = async (event) => {
@@ -257,6 +258,9 @@ $(".back").onsubmit = async (event) => {
   const answer = await call(server.withdraw, { code });
   if (!answer) return;
   $(".code").value = "";
+  try {
+    if (localStorage.getItem("studio.code") === code) localStorage.setItem("studio.code", "");
+  } catch { /* nothing was remembered */ }
   $(".withdrawn").textContent = `Removed for good: ${many(answer.faces, "face", "faces")}.`
     + (answer.snapshots.length ? ` Also taken out of the snapshots ${answer.snapshots.join(", ")}.` : "")
     + (answer.models.length ? ` Trained on them before: ${answer.models.join(", ")}.` : "");

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 import gradio as gr
+import numpy as np
 
 from labeling.doubts import doubts
 from labeling.exchange import WRITERS, Cutter, export
@@ -155,7 +156,9 @@ def _doubtful(services: Services) -> dict:
     services.queue().look_again(int(votes.ids[one.row]) for one in found)
     faces = [{"item": int(votes.ids[one.row]), "chip": _picture(services, int(votes.ids[one.row])), "words": one.reason}
              for one in found[:SHOWN]]  # fmt: skip
-    return {"faces": [face for face in faces if face["chip"]], "total": len(found)}
+    read = int(np.isfinite(votes.probabilities).all(axis=1).sum())
+    return {"faces": [face for face in faces if face["chip"]], "total": len(found), "read": read,
+            "unread": int(votes.pixels.sum()) - read}  # fmt: skip
 
 
 def _bring(services: Services, transfers: Transfers, payload: dict) -> dict:

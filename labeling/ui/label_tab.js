@@ -178,7 +178,7 @@ function nothing() {
   $(".reason").textContent = "";
   $(".nothing").textContent = fetching || offline
     ? "Fetching faces …"
-    : "No face is waiting for you. Correct what the model says on the Try tab: such faces come here for a second opinion. This page looks again every few seconds.";
+    : "No face is waiting for you. Correct what the model says on the Try tab: such faces come here for a second opinion; or bring photos in on the Data tab. This page looks again every few seconds.";
 }
 setInterval(() => { if (annotator && !current && element.offsetParent !== null) fill(); }, 5000);
 

@@ -402,3 +402,27 @@ def test_live_a_face_that_was_paused_by_hand_stays_paused_after_the_label(page, 
     page.wait_for_timeout(1500)
     assert number(canvas(page)) == still
     expect(page.get_by_role("button", name="Go on")).to_be_visible()
+
+
+def test_after_a_withdrawal_elsewhere_it_is_asked_anew_before_anything_is_kept(page, store):
+    sample(page)
+    page.keyboard.press("3")
+    code = agree(page)
+    expect(page.locator(".kept")).to_contain_text("Kept: you say surprise")
+    store.withdraw(code)
+    page.keyboard.press("4")
+    expect(page.locator(".kept")).to_contain_text("agree anew")
+    assert given(store, code) == ([], [])
+    page.keyboard.press("4")
+    expect(page.locator(".consent")).to_be_visible()
+
+
+def test_u_takes_back_the_newest_correction(page, store):
+    sample(page)
+    page.keyboard.press("3")
+    agree(page)
+    expect(page.locator(".kept")).to_contain_text("Kept: you say surprise")
+    page.keyboard.press("u")
+    expect(page.locator(".kept")).to_contain_text("Taken back.")
+    with store.database.reading() as connection:
+        assert connection.execute("SELECT kind FROM judgements ORDER BY id DESC").fetchone()["kind"] == "undo"
