@@ -329,7 +329,7 @@ def test_snapshot_and_withdrawal_say_what_they_did(open_page: Callable[..., Page
     page.get_by_role("button", name="Take a snapshot").click()
     expect(page.locator("#data .handed")).to_contain_text("Snapshot")
     handed = page.locator("#data .handed").inner_text()
-    words = re.fullmatch(r"Snapshot ([0-9a-f]{16}): (\d+) to train on, (\d+) to choose by, (\d+) to test on\.", handed)
+    words = re.fullmatch(r"Snapshot ([0-9a-f]{16}) is in .+: (\d+) to train on, (\d+) to choose by, (\d+) to test on\.", handed)
     assert words and sum(map(int, words.groups()[1:])) == 2
     assert (studio.services.workspace / "snapshots" / words[1] / "manifest.jsonl").is_file()
 
