@@ -15,7 +15,6 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000")
 
 import argparse
-import inspect
 import logging
 import secrets
 import shutil
@@ -23,14 +22,16 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer.turns import Turns
-from labeling.people import COOKIE, PUBLIC, REFUSALS, House, Keys, Right, is_local
+from labeling.people import House, Keys, is_local
+from labeling.ui.doors import doors, download, enter, reached_at
+from labeling.ui.gate import Gate
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from labeling.store import LabelStore
 
 TITLE = "Expression Studio"
-MOST_AT_ONCE = 40  # handlers of one endpoint; what is heavy in them takes turns
 MAX_BODY = 30_000_000  # bytes: a picture of 20 MB as a data URL inside JSON
 # Gradio's own greys and blues are too pale to read for many (WCAG 2, contrast 4.5:1).
 STYLE = """
@@ -92,14 +92,13 @@ class Settings:
         return settings
 
 
-class Services:
+class Services(Gate):
     """What the tabs share: settings, the model, the labels, and the table of endpoints with the right each needs."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.rights: dict[str, Right] = {}
         keys = Keys.fresh() if settings.local else Keys.kept_in(settings.workspace / "keys.json")
-        self.house = House(settings.local, keys)
+        super().__init__(House(settings.local, keys))
+        self.settings = settings
         self.turns = Turns(os.cpu_count() or 1)
         self._loaded = threading.Event()
         self._recognizer: Recognizer | None = None
@@ -242,53 +241,6 @@ class Services:
             "error": self._problem,
         }
 
-    def endpoint(
-        self, name: str, right: Right, fn: Callable, inputs: Sequence["gr.components.Component"],
-        outputs: Sequence["gr.components.Component"],
-    ) -> None:  # fmt: skip
-        """Register `fn` as ``/name`` of the API, for people who have `right`; it raises gr.Error for others."""
-        import gradio as gr
-
-        def refuse(sentence: str) -> None:
-            raise gr.Error(sentence, print_exception=False)
-
-        self.rights[name] = right
-        trigger = gr.Button(visible=False)
-        trigger.click(
-            self._guarded(right, fn, refuse), list(inputs), list(outputs), api_name=name,
-            concurrency_limit=MOST_AT_ONCE,
-        )  # fmt: skip
-
-    def function(self, name: str, right: Right, fn: Callable[[dict], dict]) -> Callable:
-        """`fn`, which a page calls as its server function, for people who have `right`.
-
-        Others are answered {error: sentence, refused: true}. It stands in the table as `name`, dot, its own name.
-        """
-        self.rights[f"{name}.{fn.__name__}"] = right
-        guarded = self._guarded(right, fn, lambda sentence: {"error": sentence, "refused": True})
-        guarded.__name__ = fn.__name__
-        return guarded
-
-    def _guarded(self, right: Right, fn: Callable, refuse: Callable[[str], object]) -> Callable:
-        import gradio as gr
-
-        def guarded(request, *values):
-            if right not in self.rights_of(request):
-                return refuse(REFUSALS[right])
-            return fn(*values)
-
-        # Gradio finds by its annotation which argument is the request, and names the others for the API's users.
-        guarded.__annotations__ = {"request": gr.Request}
-        asked = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=gr.Request)
-        others = [one.replace(annotation=inspect.Parameter.empty) for one in inspect.signature(fn).parameters.values()]
-        guarded.__signature__ = inspect.Signature([asked, *others])
-        return guarded
-
-    def rights_of(self, request: "gr.Request") -> frozenset[Right]:
-        """What the sender of `request` may do."""
-        client = request.client.host if request.client else None
-        return self.house.rights({name.lower(): value for name, value in request.headers.items()}, client)
-
     def _load(self) -> None:
         try:
             import torch
@@ -314,14 +266,12 @@ class Services:
         finally:
             self._loaded.set()
 
-
     def _start_scorer(self) -> "Scorer":
         from fer.chips import Chip
         from fer.scorer import Scorer
         from labeling.store import Score
 
         unreadable: set[int] = set()
-
         idle_at: list[tuple[str, int]] = []  # model and newest face when there was nothing to do: looking is dear
 
         def pending(model: str, limit: int) -> list[tuple[int, Chip]]:
@@ -396,8 +346,8 @@ def launch(services: Services, block: bool = True) -> tuple["gr.Blocks", str]:
     services.warm_up()
     routes = [
         Route("/healthz", lambda request: JSONResponse(services.health())),
-        Route("/download/{token}", _download(services)),
-        Route("/enter", _enter(services.house)),
+        Route("/download/{token}", download(services.offered)),
+        Route("/enter", enter(services.house)),
         Mount("/samples", StaticFiles(directory=SAMPLES)),
     ]
     # Fonts by name, not from a font server: the page asks nothing of anybody but this server.
@@ -423,60 +373,10 @@ def launch(services: Services, block: bool = True) -> tuple["gr.Blocks", str]:
         quiet=not block,
     )
     if not services.settings.local:
-        print(doors(services.house, reached_at(services.settings, address)), flush=True)
+        print(doors(services.house, reached_at(services.settings.address, services.settings.share, address)), flush=True)
     if block:
         page.block_thread()
     return page, address
-
-
-def reached_at(settings: Settings, address: str) -> str:
-    """The address of the page as others write it, where it can be known: `address` is how this machine does."""
-    if settings.share or settings.address in ("0.0.0.0", "::", ""):
-        return f"http://THIS-MACHINE:{address.rstrip('/').rpartition(':')[2]}" if not settings.share else "https://THE-PUBLIC-ADDRESS"
-    return address.rstrip("/")
-
-
-def doors(house: House, address: str) -> str:
-    """The links that the owner uses and hands out, in words."""
-    return (
-        f"This app can be reached from other machines. Open it as its owner: {address}/enter?key={house.keys.own}\n"
-        f"Hand this link to people who label: {address}/enter?key={house.keys.label}"
-    )
-
-
-def _download(services: Services) -> Callable:
-    """The files that were made for somebody, each handed over once."""
-    from starlette.background import BackgroundTask
-    from starlette.requests import Request
-    from starlette.responses import FileResponse, PlainTextResponse, Response
-
-    def download(request: Request) -> Response:
-        token = request.path_params["token"]
-        path = services.offered.get(token) if request.method == "HEAD" else services.offered.pop(token, None)
-        if path is None or not path.is_file():
-            return PlainTextResponse("This file was fetched already, or the app was started anew; make it again.", 404)
-        fetched = None if request.method == "HEAD" else BackgroundTask(shutil.rmtree, path.parent, True)
-        return FileResponse(path, filename=path.name, background=fetched)
-
-    return download
-
-
-def _enter(house: House) -> Callable:
-    """The page behind the links: it puts the key into a cookie and shows the app."""
-    from starlette.requests import Request
-    from starlette.responses import PlainTextResponse, RedirectResponse, Response
-
-    def enter(request: Request) -> Response:
-        key = request.query_params.get("key", "")
-        if house.rights({"authorization": f"Bearer {key}"}, None) == PUBLIC:
-            return PlainTextResponse("This link is not valid (any more); ask whoever runs the app for a new one.", 403)
-        answer = RedirectResponse("./", 303)
-        answer.set_cookie(
-            COOKIE, key, max_age=30 * 24 * 3600, httponly=True, samesite="lax", secure=request.url.scheme == "https"
-        )
-        return answer
-
-    return enter
 
 
 def log_to(workspace: Path) -> None:
