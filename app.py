@@ -22,13 +22,16 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fer.serving import Serving
 from fer.turns import Turns
+from fer.workshop import Workshop
 from labeling.people import House, Keys, is_local
 from labeling.ui.doors import doors, download, enter, reached_at
 from labeling.ui.gate import Gate
@@ -44,11 +47,13 @@ if TYPE_CHECKING:
     from labeling.store import LabelStore
 
 TITLE = "Expression Studio"
+SWITCH_SECONDS = 20.0  # a promotion waits at most so long for the new model to be loaded
 MAX_BODY = 30_000_000  # bytes: a picture of 20 MB as a data URL inside JSON
 # Gradio's own greys and blues are too pale to read for many (WCAG 2, contrast 4.5:1).
 STYLE = """
 .gradio-container { width: 100%; max-width: 1280px !important; margin: 0 auto !important }
 #title h1 { margin-bottom: 0 }
+@media (max-width: 480px) { .tab-container button { padding: 0 9px !important } }
 footer > .divider:last-child { display: none }
 footer, footer button, footer a { color: var(--body-text-color) !important; opacity: 1 !important }
 body:not(.dark) button[role=tab][aria-selected=true] { color: #1d4ed8 }
@@ -64,7 +69,7 @@ class Settings:
     port: int | None = None
     workspace: Path = Path("workspace")
     share: bool = False
-    model: Path | None = None  # a model folder instead of the one that ships
+    model: Path | None = None  # a model folder or version instead of the workspace's active one
 
     @property
     def address(self) -> str:
@@ -85,7 +90,8 @@ class Settings:
                             help="folder for all that users make (default: ./workspace, or FER_WORKSPACE)")  # fmt: skip
         parser.add_argument("--share", action="store_true", help="also open a public gradio.live address")
         parser.add_argument("--model", type=Path, default=os.environ.get("FER_MODEL") or None,
-                            help="model folder (default: the one that ships, or FER_MODEL)")  # fmt: skip
+                            help="model folder, or version of the workspace, that is kept whatever is promoted "
+                            "(default: the active one, or FER_MODEL)")  # fmt: skip
         settings = cls(**vars(parser.parse_args(arguments)))
         if settings.port is not None and not 0 < settings.port < 65536:
             parser.error(f"--port must be 1 to 65535, not {settings.port}")
@@ -100,9 +106,8 @@ class Services(Gate):
         super().__init__(House(settings.local, keys))
         self.settings = settings
         self.turns = Turns(os.cpu_count() or 1)
-        self._loaded = threading.Event()
-        self._recognizer: Recognizer | None = None
-        self._problem: str | None = None
+        self.workshop = Workshop(settings.workspace)
+        self.serving = Serving(self.workshop.registry, settings.model, self._model_ready)
         self.offered: dict[str, Path] = {}  # files to be fetched, by what their addresses end in
         self._opening = threading.Lock()
         self._labels: tuple[LabelStore, ReviewQueue] | None = None
@@ -198,8 +203,43 @@ class Services(Gate):
 
         return withdraw(self.settings.workspace, self.labels(), code).as_dict()
 
+    def readiness(self) -> dict:
+        """What a run started now would learn from. Raises StoreError."""
+        from labeling.readiness import readiness
+
+        return readiness(self.labels()).as_dict()
+
+    def snapshot(self) -> Path:
+        """The folder of a snapshot of all labels as they are now. Raises SnapshotError, StoreError."""
+        from labeling.snapshot import take
+
+        return take(self.labels(), self.settings.workspace / "snapshots").folder
+
+    def promote(self, version: str, who: str, why: str) -> str:
+        """Answer with another version from now on; its name. Raises WorkshopError, RegistryError."""
+        return self._answering(self.serving.promote(self.workshop.promotable(version, why).version, who, why).version)
+
+    def rollback(self, who: str) -> str:
+        """Answer with the version that was active before; its name. Raises RegistryError."""
+        return self._answering(self.serving.rollback(who).version)
+
+    def _answering(self, version: str) -> str:
+        """`version`, once the app answers with it, or has said why it does not."""
+        until = time.monotonic() + SWITCH_SECONDS
+        while time.monotonic() < until:
+            health = self.health()
+            if health["model"] in (version, None) or health["warning"]:
+                break
+            time.sleep(0.05)
+        return version
+
+    def desk(self, kind: str) -> str:
+        """The style ("css") or script ("js") that those of all tabs but the first begin with."""
+        return (Path(__file__).parent / "labeling" / "ui" / f"desk.{kind}").read_text(encoding="utf-8")
+
     def close(self) -> None:
-        """Let go of the labels; what is under way is finished."""
+        """Let go of the labels; what is under way is finished. A training run is no part of the app, and goes on."""
+        self.serving.stop()
         if self._scorer:
             self._scorer.stop()
         if self._labels:
@@ -219,52 +259,24 @@ class Services(Gate):
             return self._labels
 
     def warm_up(self) -> None:
-        """Load torch and the model in the background, so that the page answers before they are there."""
-        threading.Thread(target=self._load, name="warm-up", daemon=True).start()
+        """Load torch and the model in the background, so that the page answers before they are there; see to a run too."""
+        self.serving.start()
+        threading.Thread(target=self.workshop.take_up, name="take up", daemon=True).start()
 
     def recognizer(self) -> "Recognizer":
         """The model; waits while it is being loaded. Raises BundleError when it cannot be."""
-        self._loaded.wait()
-        if self._recognizer is None:
-            from fer.bundle import BundleError
-
-            # A new exception each time: one that is raised again and again keeps every caller's picture alive.
-            raise BundleError(self._problem)
-        return self._recognizer
+        return self.serving.recognizer()
 
     def health(self) -> dict:
         """For ``/healthz``: whether the model is in memory, which one, and what is wrong if anything is."""
-        return {
-            "status": "error" if self._problem else "ok",
-            "ready": self._recognizer is not None,
-            "model": self._recognizer.bundle.version if self._recognizer else None,
-            "error": self._problem,
-        }
+        return self.serving.health()
 
-    def _load(self) -> None:
-        try:
-            import torch
-
-            from fer.faces import FaceDetector
-            from fer.predict import Recognizer
-
-            torch.set_num_threads(1)
-            recognizer = Recognizer.load(self.settings.model) if self.settings.model else Recognizer.load()
-            # The detector's weights are read, and torch's kernels chosen, by a first look at nothing.
-            from PIL import Image
-
-            FaceDetector().find(Image.new("RGB", (160, 160)))
-            recognizer.read(Image.new("RGB", (160, 160)))
-            self._recognizer = recognizer
+    def _model_ready(self) -> None:
+        """Another model serves: what it has not read yet is read again, and what was read serves until then."""
+        if self._scorer:
+            self._scorer.wake()
+        else:
             self._scorer = self._start_scorer()
-            log.info("model %s is ready", recognizer.bundle.version)
-        except Exception as error:
-            # The sentences of ValueErrors are made for people; anything else may name folders of the server.
-            known = isinstance(error, ValueError) and str(error)
-            log.error("the model could not be loaded: %s", error, exc_info=not known)
-            self._problem = str(error) if known else "The model could not be loaded; the log says why."
-        finally:
-            self._loaded.set()
 
     def _start_scorer(self) -> "Scorer":
         from fer.chips import Chip
@@ -311,7 +323,7 @@ def build(services: Services) -> "gr.Blocks":
     """The page: a header and the tabs."""
     import gradio as gr
 
-    from fer.ui import try_tab
+    from fer.ui import models_tab, train_tab, try_tab
     from labeling.ui import data_tab, label_tab
 
     # Uploads that nobody asked a prediction of are deleted after half an hour.
@@ -324,6 +336,10 @@ def build(services: Services) -> "gr.Blocks":
                 label_tab.build(services)
             with gr.Tab("Data", id="data"):
                 data_tab.build(services)
+            with gr.Tab("Train", id="train"):
+                train_tab.build(services)
+            with gr.Tab("Models", id="models"):
+                models_tab.build(services)
     return page
 
 

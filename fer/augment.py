@@ -23,6 +23,7 @@ class Augment:
     shift: float = 0.10  # ± as a fraction of the crop's side, each direction
     light: float = 0.3  # ± factor of contrast, and of brightness as a fraction of 255
     erase: float = 0.25  # probability that a rectangle of the crop is hidden
+    mirror: float = 0.5  # probability that left and right change sides
 
     def crop(self, crop: Image.Image, size: int, random: np.random.Generator) -> Image.Image:
         """A changed view of the square `crop` (grey or RGB), `size` pixels wide, border pixels repeated."""
@@ -36,7 +37,7 @@ class Augment:
         angle = math.radians(random.uniform(-self.rotate, self.rotate))
         zoom = side / size * random.uniform(1 - self.scale, 1 + self.scale)
         x, y = padded.width / 2 + side * random.uniform(-self.shift, self.shift, 2)
-        mirror = -1.0 if random.random() < 0.5 else 1.0
+        mirror = -1.0 if random.random() < self.mirror else 1.0
         a, b = math.cos(angle) * zoom * mirror, -math.sin(angle) * zoom
         c, d = math.sin(angle) * zoom * mirror, math.cos(angle) * zoom
         half = size / 2

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as as_bytes
 from torch import nn
 
 from fer.files import replace_file, replace_json
@@ -65,7 +65,8 @@ def save(bundle: ModelBundle, folder: Path) -> None:
     """Write `bundle` into `folder`; the weights first, then the description that names them."""
     tensors = {key: value.contiguous() for key, value in bundle.network.state_dict().items()}
     meaning = _meaning(bundle.arch, bundle.classes, bundle.preprocess)
-    replace_file(folder / WEIGHTS, lambda partial: save_file(tensors, partial, metadata={"meaning": meaning}))
+    content = as_bytes(tensors, {"meaning": meaning})  # for safetensors reports a full disk as a fault of its own
+    replace_file(folder / WEIGHTS, lambda partial: partial.write_bytes(content))
     description = {
         "format": FORMAT,
         "version": bundle.version,

@@ -48,6 +48,32 @@ def write_card(bundle: ModelBundle, reports: list[dict], data: str) -> str:
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
+def write_taught_card(bundle: ModelBundle, report: dict) -> str:
+    """The card of a fine-tuned `bundle` with the figures of its run's `report`."""
+    from fer.comparison import Comparison
+
+    provenance = bundle.provenance
+    compared = [Comparison.from_dict(report[key]).in_words() for key in ("corrections", "benchmark") if report[key]]
+    parts = [
+        f"# {bundle.version}",
+        f"A fine-tune of {report['base']} ({report['speed']}), on {provenance['date']} with torch {provenance['torch']}. "
+        f"Input, classes and limits are those of {report['base']}. Scores are softmax(logits / {bundle.temperature}); the "
+        "temperature was fitted after the fine-tune, on faces it did not learn from.",
+        "## Data",
+        f"{report['learned_from']} labelled faces of the snapshot {report['snapshot']}; {report['held_out']} more are held out. "
+        f"Of what was learned, {report['blend']:.0%} is kept: the weights are averaged with the old ones.",
+        "## Before and after",
+        report["verdict"]["words"],
+        *("```\n" + one + "\n```" for one in compared),
+        "## Limits",
+        LIMITS,
+        "## How it was trained",
+        f"    {provenance['command']}",
+        "```json\n" + json.dumps(provenance["config"], indent=1) + "\n```",
+    ]
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
 def _training(provenance: dict) -> list[str]:
     """The run in words and tables, after the run that it started from if there was one."""
     before = provenance.get("started_from")

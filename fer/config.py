@@ -1,4 +1,4 @@
-"""The settings of a training run: `TrainConfig`, read from and written to its folder, and shown as a command.
+"""The settings of a run: `TrainConfig` and `FinetuneConfig`, read from and written to its folder, and shown as a command.
 
 Free of torch, so that the command line can say what it takes without loading it.
 """
@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING
 
 from fer.datasets import READERS
 from fer.flags import option
-from fer.runs import RunPaths
+from fer.run_folder import RunPaths
 
 if TYPE_CHECKING:
     from fer.augment import Augment
+    from fer.lesson import Recipe
     from fer.transforms import Preprocess
+
+
+BESIDE = ("command", "module")  # what config.json holds beside the settings: how to start the run
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class TrainConfig:
     shift: float = option(0.10, "random shift, ± fraction of the crop's side")
     light: float = option(0.3, "random contrast and brightness, ± factor")
     erase: float = option(0.25, "probability that a rectangle of the face is hidden (arXiv:1708.04896)")
+    mirror: float = option(0.5, "probability that left and right of a face change sides")
+    freeze_statistics: int = option(0, "1: batch norms use and keep their running statistics; 0: those of each batch")
     limit: int = option(0, "use at most this many faces of each split, to try things out; 0 is all")
     seed: int = option(0, "of every random draw")
     save_seconds: int = option(60, "between two checkpoints")
@@ -53,8 +59,10 @@ class TrainConfig:
             )
         if min(self.seed, self.rotate, self.scale, self.shift, self.light, self.weight_decay) < 0:
             raise ValueError("seed, rotate, scale, shift, light and weight_decay must be ≥ 0")
-        if not (0 <= self.average < 1 and 0 <= self.dropout < 1 and 0 <= self.erase <= 1):
-            raise ValueError("average and dropout must be ≥ 0 and below 1, erase 0 to 1")
+        if not (0 <= self.average < 1 and 0 <= self.dropout < 1 and 0 <= self.erase <= 1 and 0 <= self.mirror <= 1):
+            raise ValueError("average and dropout must be ≥ 0 and below 1, erase and mirror 0 to 1")
+        if self.freeze_statistics not in (0, 1):
+            raise ValueError(f"freeze_statistics must be 0 or 1; got {self.freeze_statistics}")
         self.preprocess()  # raises ValueError for a size that cannot work
 
     def preprocess(self) -> Preprocess:
@@ -67,16 +75,15 @@ class TrainConfig:
         """What the run changes about its training faces."""
         from fer.augment import Augment
 
-        return Augment(self.rotate, self.scale, self.shift, self.light, self.erase)
+        return Augment(self.rotate, self.scale, self.shift, self.light, self.erase, self.mirror)
 
 
 def read_config(paths: RunPaths) -> TrainConfig:
     """The settings of the run in `paths`. Raises ValueError when the folder holds no run."""
     try:
         values = json.loads(paths.config.read_text(encoding="utf-8"))
-        values.pop("command", None)
-        return TrainConfig(**values)
-    except (OSError, ValueError, TypeError) as error:
+        return TrainConfig(**{key: value for key, value in values.items() if key not in BESIDE})
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{paths.root} is not the folder of a training run ({error})") from error
 
 
@@ -93,3 +100,47 @@ def shown(word: str) -> str:
     if kind not in READERS:
         kind, colon, path = "", "", word
     return kind + colon + Path(path).name if "/" in path or "\\" in path else word
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """One fine-tune; saved in the run's folder as JSON."""
+
+    data: str = option("", "the labels as snapshot:DIR; default: a new snapshot of the workspace")
+    base: str = option("", "the model to start from, a version or a folder; default: the active one")
+    speed: str = option("full", "quick (the last blocks) or full (everything above the replay point)")
+    rehearsal: str = option("", "faces to rehearse on, as ferplus:DIR; then every layer learns with --speed full")
+    promote: str = option("never", "if-better: use the new version if the gate says so; or never")
+    seed: int = option(0, "of every random draw")
+    models: str = ""  # folder of the registry that the version is added to; "" for none
+
+    def __post_init__(self) -> None:
+        for name, known in (("speed", ("quick", "full")), ("promote", ("never", "if-better"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"--{name} must be {' or '.join(known)}, not “{getattr(self, name)}”")
+        if self.seed < 0:
+            raise ValueError(f"--seed must be ≥ 0; got {self.seed}")
+        if not self.data.startswith("snapshot:"):
+            raise ValueError(f"“{self.data}” is not snapshot:DIR; take a snapshot with python -m labeling snapshot")
+
+    def recipe(self) -> Recipe:
+        """What learns, and how."""
+        from fer.lesson import RECIPES, WHOLE
+
+        return WHOLE if self.rehearsal and self.speed == "full" else RECIPES[self.speed]
+
+    @property
+    def command(self) -> str:
+        """The command line that does the same, folders reduced to their last name."""
+        words = [(one.name, getattr(self, one.name)) for one in fields(self) if "help" in one.metadata]
+        given = [f"--{name} {shown(str(value))}" for name, value in words if value not in ("", 0, "never")]
+        return " ".join(["python -m fer finetune", *given])
+
+
+def read_finetune(paths: RunPaths) -> FinetuneConfig:
+    """The settings of the run in `paths`. Raises ValueError when the folder holds no fine-tune."""
+    try:
+        values = json.loads(paths.config.read_text(encoding="utf-8"))
+        return FinetuneConfig(**{one.name: values[one.name] for one in fields(FinetuneConfig) if one.name in values})
+    except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{paths.root} is not the folder of a fine-tune ({error})") from error

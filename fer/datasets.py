@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -66,10 +66,9 @@ class FaceSet:
     def subset(self, keep: np.ndarray) -> "FaceSet":
         """The faces at `keep`, a bool (N,) or an int array of indices."""
         indices = np.flatnonzero(keep) if keep.dtype == bool else keep
-        return FaceSet(
-            self.name, self.split, self.protocol, tuple(self.paths[i] for i in indices),
-            self.targets[indices], self.labels[indices], self.classes,
-            self.faces and tuple(self.faces[i] for i in indices),
+        return replace(
+            self, paths=tuple(self.paths[i] for i in indices), targets=self.targets[indices], labels=self.labels[indices],
+            faces=self.faces and tuple(self.faces[i] for i in indices),
         )  # fmt: skip
 
     def for_training(self) -> "FaceSet":
@@ -94,13 +93,14 @@ def load(source: str, split: str) -> FaceSet:
     root = Path(os.path.expanduser(path))
     if not path or not root.is_dir():
         raise DataError(f"{path or 'an empty path'} is not a folder; give the unzipped data set as {kind}:FOLDER")
-    faces = _joined([READERS[kind](root, one) for one in (SPLITS if split == "all" else (split,))], split)
+    faces = joined([READERS[kind](root, one) for one in (SPLITS if split == "all" else (split,))], split)
     if len(faces) == 0:
         raise DataError(f"{source} has no pictures in its {split} split")
     return faces
 
 
-def _joined(parts: list[FaceSet], split: str) -> FaceSet:
+def joined(parts: list[FaceSet], split: str) -> FaceSet:
+    """The faces of all `parts` as one set, called `split`."""
     return FaceSet(
         parts[0].name, split, parts[0].protocol, sum((part.paths for part in parts), ()),
         np.concatenate([part.targets for part in parts]), np.concatenate([part.labels for part in parts]),
@@ -231,8 +231,12 @@ def snapshot_id(source: str) -> str | None:
 def note_training(source: str, version: str) -> None:
     """Where `source` is a snapshot, note in it that the model `version` has learned from its faces."""
     if snapshot_id(source):
-        with (Path(os.path.expanduser(source.partition(":")[2])) / "TRAINED.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"version": version}) + "\n")
+        path = Path(os.path.expanduser(source.partition(":")[2])) / "TRAINED.jsonl"
+        line = json.dumps({"version": version}) + "\n"
+        if path.is_file() and line in path.read_text(encoding="utf-8"):
+            return  # a run that was cut off at its end comes by again
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line)
 
 
 def _manifest(root: Path) -> list[dict]:
@@ -241,14 +245,14 @@ def _manifest(root: Path) -> list[dict]:
     if (root / "WITHDRAWN.json").exists():
         raise DataError(f"faces of the snapshot {root.name} were withdrawn; take a new snapshot")
     if not manifest.is_file():
-        raise DataError(f"{manifest} is missing; give the folder of a snapshot")
+        raise DataError(f"{root.name}/{manifest.name} is missing; give the folder of a snapshot")
     content = manifest.read_bytes()
     if hashlib.sha256(content).hexdigest()[:16] != root.resolve().name:
-        raise DataError(f"{manifest} is not what was taken as snapshot {root.name}; take a new one")
+        raise DataError(f"{root.name}/{manifest.name} is not what was taken as snapshot {root.name}; take a new one")
     try:
         return [json.loads(line) for line in content.decode().splitlines()]
     except ValueError as error:
-        raise DataError(f"{manifest} is not a manifest ({error}); take a new snapshot") from error
+        raise DataError(f"{root.name}/{manifest.name} is not a manifest ({error}); take a new snapshot") from error
 
 
 def _checked(path: Path) -> Path:
@@ -256,9 +260,9 @@ def _checked(path: Path) -> Path:
     try:
         altered = hashlib.sha256(path.read_bytes()).hexdigest() != path.stem
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); take a new snapshot") from error
+        raise DataError(f"{path.name} of a snapshot cannot be read ({error.strerror}); take a new snapshot") from error
     if altered:
-        raise DataError(f"{path} was altered since the snapshot was taken; take a new one")
+        raise DataError(f"{path.name} of a snapshot was altered since the snapshot was taken; take a new one")
     return path
 
 

@@ -1,4 +1,4 @@
-"""Writing a file so that a reader sees the old one or the new one, never half of one."""
+"""Writing a file so that a reader sees the old one or the new one, never half of one; reading JSON that may be damaged."""
 
 from __future__ import annotations
 
@@ -36,3 +36,20 @@ def replace_text(path: Path, text: str) -> None:
 def replace_json(path: Path, value: object) -> None:
     """`replace_file` with `value` as indented JSON."""
     replace_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def json_object(path: Path) -> dict | None:
+    """The JSON object in a file; None where it is missing or is none."""
+    try:
+        return object_in(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def object_in(text: str) -> dict | None:
+    """The JSON object that `text` is; None where it is none."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

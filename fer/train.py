@@ -1,7 +1,8 @@
-"""Training: `TrainConfig`, `train_one_epoch`, `train`; also ``python -m fer.train RUN_DIR``, which resumes.
+"""Training: `TrainConfig`, `train_one_step`, `train`; also ``python -m fer.train RUN_DIR``, which starts or resumes.
 
 Every random draw is a function of the seed and of the step, so a run that was stopped and resumed
-gives the same numbers as one that was not.
+gives the same numbers as one that was not. ``torchrun --nproc-per-node N -m fer.train RUN_DIR`` shares
+the faces of every step out to N processes; a face is drawn the same whoever draws it.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ import hashlib
 import json
 import logging
 import math
-import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -31,7 +31,9 @@ from fer.config import TrainConfig, command, read_config, shown
 from fer.datasets import DataError, FaceSet
 from fer.files import replace_file, replace_json, replace_text
 from fer.model import build, forward_logits, initialise, parameter_groups
-from fer.runs import RunPaths
+from fer.pulse import Pulse, Stopped
+from fer.ranks import ALONE, Ranks, joined
+from fer.run_folder import RunPaths, forget_later
 
 log = logging.getLogger(__name__)
 
@@ -95,15 +97,15 @@ def running_average(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     return update
 
 
-def draw_batch(config: TrainConfig, faces: FaceSet, step: int) -> tuple[Tensor, Tensor]:
-    """The faces of step `step`: float32 (N, 3, S, S), and their targets float32 (N, K).
+def draw_batch(config: TrainConfig, faces: FaceSet, step: int, ranks: Ranks = ALONE) -> tuple[Tensor, Tensor]:
+    """The faces of step `step`, or this rank's share of them: float32 (N, 3, S, S), and their targets float32 (N, K).
 
     A pure function: each epoch's order and each face's augmentation come from the seed alone.
     """
     per_epoch = steps_per_epoch(config, faces)
     epoch, at = divmod(step, per_epoch)
     order = np.random.default_rng([config.seed, epoch]).permutation(len(faces))
-    indices = order[at * config.batch : (at + 1) * config.batch]
+    indices = ranks.share(order[at * config.batch : (at + 1) * config.batch])
     batch = [_draw_face(config, faces, int(index), epoch) for index in indices]
     return torch.stack(batch), torch.from_numpy(faces.targets[indices])
 
@@ -123,78 +125,140 @@ def steps_per_epoch(config: TrainConfig, faces: FaceSet) -> int:
     return max(1, len(faces) // config.batch)
 
 
-def train_one_step(config: TrainConfig, learner: Learner, faces: FaceSet, step: int, steps: int) -> tuple[float, int]:
-    """One step of AdamW on soft-target cross-entropy; the mean loss and the number of faces."""
-    images, targets = draw_batch(config, faces, step)
+def train_one_step(
+    config: TrainConfig, learner: Learner, faces: FaceSet, step: int, steps: int, ranks: Ranks = ALONE
+) -> tuple[float, int]:
+    """One step of AdamW on soft-target cross-entropy; the mean loss and the number of faces, of all ranks together."""
+    images, targets = (one.to(ranks.device) for one in draw_batch(config, faces, step, ranks))
     for group in learner.optimiser.param_groups:
         group["lr"] = learning_rate(config, step, steps)
-    # Dropout is the only draw left to torch: seeding it by step makes a resumed run equal.
-    torch.manual_seed(config.seed * 1_000_003 + step)
-    learner.network.train()
+    # Dropout is the only draw left to torch: seeding it by step makes a resumed run equal, by rank makes faces differ.
+    torch.manual_seed(config.seed * 1_000_003 + step + ranks.rank * 1_000_000_007)
+    _set_learning(learner.network, bool(config.freeze_statistics))
     loss = functional.cross_entropy(forward_logits(learner.network, images), targets)
-    if not torch.isfinite(loss):
-        raise FloatingPointError(f"the loss became {loss.item()} at step {step}; lower --learning-rate")
+    mean, count = _mean_over_ranks(loss.detach(), len(images), ranks)
+    if not math.isfinite(mean):
+        raise FloatingPointError(f"the loss became {mean} at step {step}; lower --learning-rate")
     learner.optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    (loss * (len(images) / count)).backward()
+    ranks.sum_gradients(learner.network)
     learner.optimiser.step()
     learner.average.update_parameters(learner.network)
-    return loss.item(), len(images)
+    return mean, count
 
 
-def train(config: TrainConfig, root: Path, progress=iter) -> ModelBundle:
+def _set_learning(network: nn.Module, freeze_statistics: bool) -> None:
+    """Training mode; with `freeze_statistics` the batch norms stay as they are when a model is used."""
+    network.train()
+    for module in network.modules():
+        if freeze_statistics and isinstance(module, nn.BatchNorm2d):
+            module.eval()
+
+
+def _mean_over_ranks(loss: Tensor, faces: int, ranks: Ranks) -> tuple[float, int]:
+    """The mean loss over the faces of all ranks and their number, from this rank's mean over its `faces`."""
+    if ranks.size == 1:
+        return loss.item(), faces
+    total, count = ranks.sum(torch.stack([loss * faces, torch.full_like(loss, faces)])).tolist()
+    return total / count, round(count)
+
+
+def train(config: TrainConfig, root: Path, progress=iter, ranks: Ranks = ALONE) -> ModelBundle | None:
     """Train as `config` says in the run folder `root`, going on from its checkpoint if there is one.
 
     After every epoch the averaged weights are measured on the validation split; see `_finish_run` for
     which are kept. `progress` wraps the iterator over steps (tqdm, say).
-    Returns the bundle, which is also in ``root/bundle``. Raises DataError, WeightsError or ValueError
-    before anything is written when the data or the settings cannot work.
+    Returns the bundle, which is also in ``root/bundle``; None on a rank that is not the first. Raises DataError,
+    WeightsError or ValueError before anything is written when the data or the settings cannot work, and
+    Stopped, once a checkpoint is saved, when the run was asked to stop.
     """
     paths = RunPaths(root)
-    faces, held_out = _load_data(config)
-    learner = _new_learner(config, len(faces.classes))
-    state = _resume(paths, config, learner)
-    per_epoch = steps_per_epoch(config, faces)
-    steps = per_epoch * config.epochs
-    _write_status(paths, "running", state.step, steps)
-    log.info("%d training faces, %d validation faces, %d steps of %d", len(faces), len(held_out), steps, config.batch)
-    try:
-        _learn(config, paths, learner, (faces, held_out), state, progress(range(state.step, steps)))
-        result = _finish_run(config, paths, learner, held_out, state)
-    except BaseException as error:
-        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-        _write_status(paths, "stopped" if stopped else "failed", state.step, steps)
-        raise
-    _write_status(paths, "finished", steps, steps)
-    return result
+    _refuse_other_settings(paths, config)
+    with Pulse(paths, silent=not ranks.first) as pulse:
+        faces, held_out = _load_data(config)
+        _refuse_too_many_ranks(config, len(faces), ranks)
+        learner = _new_learner(config, len(faces.classes), ranks.device)
+        state = _resume(paths, config, learner, ranks)
+        pulse.steps = steps = steps_per_epoch(config, faces) * config.epochs
+        log.info("%d training faces, %d validation faces, %d steps of %d", len(faces), len(held_out), steps, config.batch)
+        session = Session(config, paths, learner, faces, held_out, state, pulse, ranks)
+        try:
+            _learn(session, progress(range(state.step, steps)))
+            with ranks.stopping_together():
+                return _finish_run(session) if ranks.first else None
+        except Stopped:
+            if ranks.first:
+                _save_checkpoint(session)
+            log.info("stopped after %d of %d steps", state.step, steps)
+            raise
 
 
-def _learn(
-    config: TrainConfig,
-    paths: RunPaths,
-    learner: Learner,
-    data: tuple[FaceSet, FaceSet],
-    state: Progress,
-    numbers: Iterable[int],
-) -> None:
-    """Take the steps `numbers`, measuring after each epoch and saving every so often."""
-    faces, held_out = data
-    per_epoch = steps_per_epoch(config, faces)
-    steps = per_epoch * config.epochs
-    saved = started = time.monotonic()
+@dataclass(frozen=True)
+class Session:
+    """What the steps of a run share, in one process."""
+
+    config: TrainConfig
+    paths: RunPaths
+    learner: Learner
+    faces: FaceSet
+    held_out: FaceSet
+    state: Progress
+    pulse: Pulse
+    ranks: Ranks
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next step belongs to, counted from 0."""
+        return self.state.step // steps_per_epoch(self.config, self.faces)
+
+    @property
+    def unmeasured(self) -> bool:
+        """Whether an epoch has ended that is not measured yet."""
+        return self.state.seen > 0 and self.state.step % steps_per_epoch(self.config, self.faces) == 0
+
+    def logits(self, network: nn.Module, words: str) -> np.ndarray:
+        """The logits of `network` on the validation faces; the run can be stopped meanwhile."""
+
+        def beating(batches: Iterable) -> Iterator:
+            for batch in batches:
+                self.pulse.beat(self.state.step, words)
+                yield batch
+
+        return evaluate.read_logits(self.ranks.on_device(network), self.config.preprocess(), self.held_out, beating)
+
+
+def _learn(session: Session, numbers: Iterable[int]) -> None:
+    """Take the steps `numbers`, measuring after each epoch and saving every so often.
+
+    Between two steps everything is whole: only there is a wish to stop heard.
+    """
+    config, state, ranks = session.config, session.state, session.ranks
+    _measure_if_due(session)  # a run may have been stopped while it measured
+    saved, steps = time.monotonic(), session.pulse.steps
     for step in numbers:
-        loss, count = train_one_step(config, learner, faces, step, steps)
+        with ranks.stopping_together():
+            session.pulse.beat(step, f"training, epoch {session.epoch + 1} of {config.epochs}")
+        started = time.monotonic()
+        loss, count = train_one_step(config, session.learner, session.faces, step, steps, ranks)
         state.step, state.loss, state.seen = step + 1, state.loss + loss * count, state.seen + count
-        now = time.monotonic()
-        ended = state.step % per_epoch == 0
-        if not ended and now - saved <= config.save_seconds:
-            continue
-        state.seconds, started = state.seconds + now - started, now
-        if ended:
-            _finish_epoch(config, paths, learner, held_out, state, state.step // per_epoch)
-            started = time.monotonic()
-        _save_checkpoint(paths, learner, state)
-        _write_status(paths, "running", state.step, steps)
-        saved = time.monotonic()
+        state.seconds += time.monotonic() - started
+        if ranks.first:
+            _append(session.paths.losses, {"step": state.step, "loss": loss})
+        if _measure_if_due(session) or time.monotonic() - saved > config.save_seconds:
+            if ranks.first:
+                _save_checkpoint(session)
+            saved = time.monotonic()
+
+
+def _measure_if_due(session: Session) -> bool:
+    """Where an epoch has just ended, measure it; whether it had."""
+    if not session.unmeasured:
+        return False
+    with session.ranks.stopping_together():
+        if session.ranks.first:
+            _finish_epoch(session)
+    session.state.loss, session.state.seen, session.state.seconds = 0.0, 0, 0.0
+    return True
 
 
 def _load_data(config: TrainConfig) -> tuple[FaceSet, FaceSet]:
@@ -209,58 +273,61 @@ def _load_data(config: TrainConfig) -> tuple[FaceSet, FaceSet]:
     return faces, held_out
 
 
-def _new_learner(config: TrainConfig, classes: int) -> Learner:
+def _refuse_other_settings(paths: RunPaths, config: TrainConfig) -> None:
+    if paths.checkpoint.is_file() and replace(read_config(paths), save_seconds=config.save_seconds) != config:
+        raise ValueError(f"{paths.root} holds a run with other settings; choose another --out, or resume it as it was")
+
+
+def _refuse_too_many_ranks(config: TrainConfig, faces: int, ranks: Ranks) -> None:
+    least = 1 if config.freeze_statistics else 2  # batch norms need two faces to have a spread
+    if min(config.batch, faces) < least * ranks.size:
+        raise ValueError(f"{ranks.size} processes need a batch of at least {least * ranks.size} faces; raise --batch")
+
+
+def _new_learner(config: TrainConfig, classes: int, device: torch.device = ALONE.device) -> Learner:
     torch.manual_seed(config.seed)
     network = build(config.arch, classes, config.dropout)
     initialise(network, config.init)
+    network.to(device)
     average = AveragedModel(network, avg_fn=running_average(config.average), use_buffers=True)
     optimiser = torch.optim.AdamW(parameter_groups(network, config.weight_decay), lr=config.learning_rate)
     return Learner(network, average, optimiser, {})
 
 
-def _resume(paths: RunPaths, config: TrainConfig, learner: Learner) -> Progress:
+def _resume(paths: RunPaths, config: TrainConfig, learner: Learner, ranks: Ranks = ALONE) -> Progress:
     """The progress saved in the run's folder, restoring `learner`; a new one where there is none."""
     if not paths.checkpoint.is_file():
-        paths.root.mkdir(parents=True, exist_ok=True)
-        replace_json(paths.config, {**asdict(config), "command": command(config, paths.root)})
-        replace_text(paths.metrics, "")
+        if ranks.first:
+            _begin_folder(paths, config)
         return Progress()
-    before = read_config(paths)
-    if replace(before, save_seconds=config.save_seconds) != config:
-        raise ValueError(f"{paths.root} holds a run with other settings; choose another --out, or resume it as it was")
     try:
-        state = torch.load(paths.checkpoint, weights_only=True)
+        state = torch.load(paths.checkpoint, map_location="cpu", weights_only=True)
         learner.restore(state["learner"])
         progress = Progress(**state["progress"])
     except Exception as error:  # torch raises many kinds for a file that is damaged
         raise ValueError(f"{paths.checkpoint} is damaged; delete it to start the run anew, or restore it") from error
-    _forget_later_metrics(paths, progress.step)
+    if ranks.first:
+        forget_later(paths.losses, progress.step)
+        # With faces seen, the epoch of the last step is not measured, or its line came after this checkpoint.
+        forget_later(paths.metrics, progress.step - (progress.seen > 0))
     log.info("resumed at step %d", progress.step)
     return progress
 
 
-def _forget_later_metrics(paths: RunPaths, step: int) -> None:
-    """Drop the lines written after the checkpoint that the run goes on from: they will be written again."""
-    lines = paths.metrics.read_text(encoding="utf-8").splitlines() if paths.metrics.is_file() else []
-    replace_text(paths.metrics, "".join(line + "\n" for line in lines if _step_of(line) <= step))
+def _begin_folder(paths: RunPaths, config: TrainConfig) -> None:
+    paths.root.mkdir(parents=True, exist_ok=True)
+    started = {"command": command(config, paths.root), "module": "fer.train"}
+    replace_json(paths.config, {**asdict(config), **started})
+    for lines in (paths.metrics, paths.losses):
+        replace_text(lines, "")
 
 
-def _step_of(line: str) -> float:
-    """The step of a metrics line; infinite for a line that a kill left half-written."""
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return math.inf
-
-
-def _finish_epoch(
-    config: TrainConfig, paths: RunPaths, learner: Learner, held_out: FaceSet, state: Progress, epoch: int
-) -> None:
+def _finish_epoch(session: Session) -> None:
     """Measure the averaged weights, write the metrics line, keep the weights if they are the best."""
-    network = learner.average.module
-    report = evaluate.report(
-        evaluate.read_logits(network, config.preprocess(), held_out), held_out, model=f"epoch {epoch}", temperature=1.0
-    )
+    learner, state, held_out = session.learner, session.state, session.held_out
+    network, epoch = learner.average.module, session.epoch
+    logits = session.logits(network, f"measuring epoch {epoch} of {session.config.epochs}")
+    report = evaluate.report(logits, held_out, model=f"epoch {epoch}", temperature=1.0)
     line = {
         "epoch": epoch,
         "step": state.step,
@@ -274,20 +341,26 @@ def _finish_epoch(
     log.info("epoch %d: %s, %.0f s", epoch, json.dumps(line), state.seconds)
     if state.best is None or line["val_accuracy"] > state.best["val_accuracy"]:
         state.best = line
-        learner.best.update({key: value.clone() for key, value in network.state_dict().items()})
-    state.loss, state.seen, state.seconds = 0.0, 0, 0.0
-    with paths.metrics.open("a", encoding="utf-8") as file:
+        learner.best.update(_copied(network))
+    _append(session.paths.metrics, line)
+
+
+def _append(path: Path, line: dict) -> None:
+    with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 
-def _save_checkpoint(paths: RunPaths, learner: Learner, state: Progress) -> None:
-    value = {"learner": learner.state(), "progress": asdict(state)}
-    replace_file(paths.checkpoint, lambda partial: torch.save(value, partial))
+def _copied(network: nn.Module) -> dict[str, Tensor]:
+    """The weights as they are now, on the CPU."""
+    return {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
 
 
-def _finish_run(
-    config: TrainConfig, paths: RunPaths, learner: Learner, held_out: FaceSet, state: Progress
-) -> ModelBundle:
+def _save_checkpoint(session: Session) -> None:
+    value = {"learner": session.learner.state(), "progress": asdict(session.state)}
+    replace_file(session.paths.checkpoint, lambda partial: torch.save(value, partial))
+
+
+def _finish_run(session: Session) -> ModelBundle:
     """The kept weights with their temperature as a bundle, its report on validation, and the curves.
 
     Kept are the weights of the best epoch, those of the last, or the mean of the two (a model soup, Wortsman
@@ -295,17 +368,19 @@ def _finish_run(
     """
     from fer.plots import draw_curves
 
+    config, paths, held_out, best = session.config, session.paths, session.held_out, session.state.best
     network = build(config.arch, len(held_out.classes))
-    last = {key: value.clone() for key, value in learner.average.module.state_dict().items()}
+    last = _copied(session.learner.average.module)
     candidates = {
-        f"epoch {state.best['epoch']}": learner.best,
+        f"epoch {best['epoch']}": session.learner.best,
         f"epoch {config.epochs}": last,
-        f"mean of epochs {state.best['epoch']} and {config.epochs}": _mean(learner.best, last),
+        f"mean of epochs {best['epoch']} and {config.epochs}": _mean(session.learner.best, last),
     }
     measured = {}
     for name, weights in candidates.items():
         network.load_state_dict(weights)
-        measured[name] = evaluate.read_logits(network, config.preprocess(), held_out)
+        measured[name] = session.logits(network.to(session.ranks.device), f"measuring {name}")
+    network.cpu()
     accuracy = {name: float((logits.argmax(axis=1) == held_out.labels).mean()) for name, logits in measured.items()}
     kept = max(accuracy, key=accuracy.get)
     log.info("kept %s: %s", kept, json.dumps(accuracy))
@@ -349,11 +424,6 @@ def _fingerprint(tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()[:8]
 
 
-def _write_status(paths: RunPaths, state: str, step: int, steps: int) -> None:
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    replace_json(paths.status, {"state": state, "pid": os.getpid(), "step": step, "steps": steps, "heartbeat": now})
-
-
 def main(arguments: list[str] | None = None) -> int:
     """``python -m fer.train RUN_DIR``: start or go on with the run whose config.json lies in RUN_DIR."""
     from tqdm import tqdm
@@ -364,10 +434,16 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     root = Path(arguments[0])
     try:
-        train(read_config(RunPaths(root)), root, lambda steps: tqdm(steps, unit="step"))
+        config = read_config(RunPaths(root))
+        with joined() as ranks:
+            # Without a terminal there is no bar: train.log keeps whole lines.
+            train(config, root, lambda steps: tqdm(steps, unit="step", disable=None if ranks.first else True), ranks)
     except (ValueError, OSError, ArithmeticError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; the run goes on where it was with the same command", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -51,7 +51,7 @@ def take(store: LabelStore, root: Path) -> Snapshot:
 
     Raises SnapshotError when no face has a label, StoreError when the disk does not obey.
     """
-    lines, left_out = _manifest(_labelled(store))
+    lines, left_out = gathered(store)
     if not lines:
         raise SnapshotError("No face has a label yet; label some, or import labelled ones.")
     text = "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in lines)
@@ -149,9 +149,9 @@ def _votes(label: str, second: str | None, votes: str | None) -> dict[str, float
     return {label: 1.0, second: SECOND_SHARE} if second else {label: 1.0}
 
 
-def _manifest(faces: Iterable[tuple[Item, dict[str, float]]]) -> tuple[list[dict], int]:
-    """The lines of the manifest, and how many faces were left out of training."""
-    faces = list(faces)
+def gathered(store: LabelStore) -> tuple[list[dict], int]:
+    """The lines of the manifest of a snapshot taken now, and how many faces were left out of training."""
+    faces = list(_labelled(store))
     held_out = {item.group for item, _ in faces if _side(item) != "train"}
     lines, left_out = [], 0
     for item, votes in faces:

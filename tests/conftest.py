@@ -7,6 +7,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # As app.py and the command line set it, before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -15,9 +16,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+if TYPE_CHECKING:
+    from queued import Clock
+
+    from labeling.queue import ReviewQueue
+    from labeling.store import LabelStore
+
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "fer" / "samples"
 COLLINS = SAMPLES / "eileen-collins.jpg"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_workspace_but_the_tests_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """So that the active model of somebody's own ./workspace changes no result."""
+    os.environ["FER_WORKSPACE"] = str(tmp_path_factory.mktemp("workspace"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,6 +66,19 @@ def recognizer():
     from fer.predict import Recognizer
 
     return Recognizer.load()
+
+
+@pytest.fixture
+def short_benchmark(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Only so many faces of the base benchmark that ships: a comparison of two models reads them all."""
+    from dataclasses import replace
+
+    from fer import rehearsal
+
+    whole, count = rehearsal.read(), 40
+    few = {**whole.sides, "benchmark": whole.sides["benchmark"].subset(np.arange(count))}
+    monkeypatch.setattr(rehearsal, "read", lambda: replace(whole, sides=few))
+    return count
 
 
 @pytest.fixture(scope="session")
@@ -112,6 +138,32 @@ def app_served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[objec
 def app_address(app_served: tuple[object, str]) -> str:
     """The address of the app."""
     return app_served[1]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[LabelStore]:
+    """The empty labels of a workspace in `tmp_path`."""
+    from labeling.store import LabelStore
+
+    one = LabelStore(tmp_path / "labels")
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """What `queue` asks for the time."""
+    from queued import Clock
+
+    return Clock()
+
+
+@pytest.fixture
+def queue(store: LabelStore, clock: Clock) -> ReviewQueue:
+    """The review queue of `store`."""
+    from labeling.queue import ReviewQueue
+
+    return ReviewQueue(store, clock, seed=0)
 
 
 def picture(size: tuple[int, int] = (64, 48), seed: int = 0) -> Image.Image:

@@ -30,6 +30,8 @@ STRANGERS = {
 API_VALUES = {
     "next": ["Eve"], "label": ["ITEM", "fear", "Eve", "by-api"], "skip": ["ITEM", "Eve", "by-api"], "undo": ["REQUEST"], "stats": [],
     "import": ["nothing:nowhere"], "export": ["nothing:nowhere"], "snapshot": [],
+    "readiness": [], "train_start": ["quick"], "train_status": [], "train_stop": [], "train_resume": [],
+    "models": [], "compare": ["shipped", "shipped"], "promote": ["shipped", "Eve", "rights"], "rollback": ["Eve"],
 }  # fmt: skip
 PAGE_VALUES = {
     "label.begin": {"annotator": "Eve"}, "label.leave": {"annotator": "Eve"},
@@ -39,6 +41,10 @@ PAGE_VALUES = {
     "data.counts": {}, "data.parted": {"one": "fear", "other": "anger"}, "data.doubtful": {}, "data.imports": {}, "data.snapshot": {},
     "data.part": {"upload": "rights", "name": "faces.zip", "at": 0, "data": "eA=="}, "data.hand_out": {"kind": "nothing"},
     "data.bring": {"upload": "nothing", "name": "faces.zip"},
+    "train.readiness": {}, "train.look": {"log": True}, "train.start": {"speed": "quick"}, "train.stop": {}, "train.resume": {},
+    "train.pictures": {"run": "nothing", "names": []}, "train.use": {"version": "shipped", "who": "Eve", "why": "rights"},
+    "models.listing": {}, "models.card": {"version": "shipped"}, "models.compare": {"one": "shipped", "other": "shipped"},
+    "models.compared": {}, "models.promote": {"version": "shipped", "who": "Eve", "why": "rights"}, "models.rollback": {"who": "Eve"},
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from conftest import picture
 from PIL import Image
 
 from fer.__main__ import main
-from fer.bench import BENCHES, errors
+from fer.bench import BENCHES, continual, errors
 from fer.bench.crop import Staged, stage, staged_face
 from fer.faces import Face
 from fer.picture import open_picture
@@ -154,3 +154,58 @@ def test_a_made_workspace_is_one_the_store_could_have_made(face_folder, tmp_path
         judged = {tuple(row) for row in connection.execute("SELECT item, annotator, id, label FROM judgements")}
     assert standing == judged and len(judged) == 120
     store.close()
+
+
+# --- continual ----------------------------------------------------------------------------------
+
+
+def test_a_door_viewer_keeps_the_size_and_shows_the_middle_larger():
+    face = np.zeros((48, 48, 3), dtype=np.uint8)
+    face[20:28, 20:28] = 255
+    seen = continual.door_viewer(Image.fromarray(face))
+    assert seen.size == (48, 48) and seen.mode == "RGB"
+    rows, columns = np.nonzero(np.asarray(seen)[:, :, 0])
+    assert 8 < rows.max() - rows.min() + 1 < 40 and np.asarray(seen).sum() > 2 * face.sum()
+    assert (rows.mean(), columns.mean()) == pytest.approx((23.5, 23.5), abs=1)  # nothing is moved aside
+
+
+def test_a_door_viewer_leaves_what_lies_half_a_side_from_the_middle_and_presses_the_rim():
+    across = np.repeat(np.arange(49, dtype=np.uint8)[None], 49, axis=0)
+    seen = np.asarray(continual.door_viewer(Image.fromarray(across)))[24].astype(int)
+    assert seen[24] == 24 and abs(seen[0] - 0) <= 1 and abs(seen[48] - 48) <= 1
+    moves = np.diff(seen)
+    assert (moves >= 0).all() and moves[24] <= 1 < moves[1:4].sum()  # slow in the middle, fast at the rim
+    assert np.array_equal(seen, 48 - seen[::-1])
+
+
+def test_a_door_viewer_repeats_border_pixels_in_the_corners():
+    face = np.asarray(picture((48, 48)))
+    seen = np.asarray(continual.door_viewer(Image.fromarray(face)))
+    assert np.array_equal(seen[0, 0], face[0, 0]) and np.array_equal(seen[-1, -1], face[-1, -1])
+
+
+def test_a_worn_face_is_the_face_seen_through_the_door_viewer(face_folder):
+    from fer import datasets
+
+    plain = datasets.load(f"folder:{face_folder}", "val")
+    worn = continual.Worn(plain.name, plain.split, plain.protocol, plain.paths, plain.targets, plain.labels)
+    assert len(worn) == len(plain) and isinstance(worn.subset(np.arange(2)), continual.Worn)
+    for index in range(2):
+        image = plain.image(index)
+        assert worn.image(index).tobytes() == continual.door_viewer(image).tobytes() != image.tobytes()
+
+
+def test_corrections_of_a_half_are_all_views_of_the_chosen_faces():
+    import torch
+
+    from fer.rehearsal import Activations
+
+    faces, views = 4, 3
+    codes = torch.arange(faces * views).float().reshape(-1, 1, 1, 1)
+    labels = np.repeat(np.arange(faces), views)
+    worn = Activations(codes, None, torch.nn.functional.one_hot(torch.from_numpy(labels), 8).float(), labels)
+    seen = Activations(codes[::views], None, worn.targets[::views], labels[::views])
+    halves = continual.Halves(worn, views, seen, seen)
+    chosen = halves.corrections(np.array([2, 0]))
+    assert chosen.codes.flatten().tolist() == [6, 7, 8, 0, 1, 2] and chosen.labels.tolist() == [2, 2, 2, 0, 0, 0]
+    assert chosen.targets.argmax(dim=1).tolist() == [2, 2, 2, 0, 0, 0]

@@ -27,13 +27,6 @@ from labeling.store import LabelStore
 KINDS = ("ferplus", "fer2013", "csv", "labelstudio", "hf", "folder")
 
 
-@pytest.fixture
-def store(tmp_path: Path):
-    one = LabelStore(tmp_path / "labels")
-    yield one
-    one.close()
-
-
 def many(folder: Path, count: int, size: int = 16) -> Path:
     """A folder of `count` tiny pictures in two classes, all different."""
     for name in ("fear", "anger"):

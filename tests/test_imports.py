@@ -57,7 +57,7 @@ def modules_of(package: str) -> list[Path]:
 
 
 def is_command(path: Path) -> bool:
-    return path.name == "__main__.py" or path.parent.name == "bench"
+    return path.name == "__main__.py" or path.parent.name in ("bench", "commands")
 
 
 def test_gradio_is_imported_by_screens_only():
@@ -81,7 +81,7 @@ def test_nothing_imports_the_app():
 def test_faces_and_models_do_not_know_of_labels():
     # The commands put the two together, and their benches measure the two together.
     knowing = {one for one in importers("labeling") if one.startswith("fer/")}
-    assert {one for one in knowing if not one.startswith("fer/bench/")} <= {"fer/__main__.py"}
+    assert {one for one in knowing if not one.startswith(("fer/bench/", "fer/commands/"))} == set()
 
 
 def test_labels_know_of_faces_only_the_names_of_expressions():
@@ -158,14 +158,17 @@ def loaded_after(statement: str, *modules: str) -> set[str]:
 
 
 def test_names_runs_and_labels_load_without_torch_and_gradio():
-    names = "fer, fer.emotions, fer.runs, labeling"
-    if (ROOT / "fer" / "registry.py").is_file():
-        names += ", fer.registry"
+    names = "fer, fer.emotions, fer.runs, fer.pulse, fer.registry, fer.workshop, labeling"
     assert loaded_after(f"import {names}", "torch", "gradio", "fer.emotions") == {"fer.emotions"}
 
 
 def test_the_app_can_be_imported_without_torch():
     assert loaded_after("import app", "torch", "app") == {"app"}
+
+
+def test_the_help_of_the_command_line_loads_no_torch():
+    asked = "from contextlib import suppress\nfrom fer.__main__ import main\nwith suppress(SystemExit):\n    main(['train', '--help'])"
+    assert loaded_after(f"{asked}\nprint('END')", "torch", "fer.commands") & {"torch", "fer.commands"} == {"fer.commands"}
 
 
 WATCH = """

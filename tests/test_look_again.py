@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
 from label_workspaces import CODE
-from queued import Clock, add, made_up, read, say
+from queued import add, made_up, read, say
 
 from labeling import queue as module
 from labeling.doubts import doubts
@@ -16,29 +13,12 @@ from labeling.items import NewItem
 from labeling.judgements import Judgement
 from labeling.labels import ANSWERS, LABELS
 from labeling.queue import AGAIN, DOUBTFUL, LEASE_SECONDS, ReviewQueue
-from labeling.store import LabelStore, Score
+from labeling.store import Score
 
 
 @pytest.fixture(autouse=True)
 def no_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHECK_SHARE", 0.0)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[LabelStore]:
-    one = LabelStore(tmp_path / "labels")
-    yield one
-    one.close()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def queue(store: LabelStore, clock: Clock) -> ReviewQueue:
-    return ReviewQueue(store, clock, seed=0)
 
 
 def asked(queue: ReviewQueue, annotator: str, count: int = 1) -> list[tuple[int, str]]:

@@ -18,13 +18,6 @@ from labeling.queue import ReviewQueue
 from labeling.store import LabelStore
 
 
-@pytest.fixture
-def store(tmp_path):
-    one = LabelStore(tmp_path / "labels")
-    yield one
-    one.close()
-
-
 def seen(store: LabelStore) -> dict:
     return overview(store, ReviewQueue(store).votes())
 

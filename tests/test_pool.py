@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pytest
 from label_workspaces import CODE
 from queued import add, counted, made_up, random_judgements, read, say
 
@@ -14,13 +11,6 @@ from labeling.judgements import Judgement
 from labeling.labels import LABELS
 from labeling.pool import NOT_SEEN, SKIPPED, Pool
 from labeling.store import LabelStore, Score
-
-
-@pytest.fixture
-def store(tmp_path: Path):
-    one = LabelStore(tmp_path / "labels")
-    yield one
-    one.close()
 
 
 def assert_follows(pool: Pool, store: LabelStore) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from label_workspaces import CODE
-from queued import Clock, add, counted, made_up, random_judgements, read, say
+from queued import add, counted, made_up, random_judgements, read, say
 
 from labeling import queue as module
 from labeling.items import NewItem
@@ -26,23 +25,6 @@ ALL = 1000  # more than any test has
 def no_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Faces shown again on purpose come by chance; only their own tests ask for them."""
     monkeypatch.setattr(module, "CHECK_SHARE", 0.0)
-
-
-@pytest.fixture
-def store(tmp_path: Path):
-    one = LabelStore(tmp_path / "labels")
-    yield one
-    one.close()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def queue(store: LabelStore, clock: Clock) -> ReviewQueue:
-    return ReviewQueue(store, clock, seed=0)
 
 
 def asked(queue: ReviewQueue, annotator: str, count: int = 1) -> list[int]:

@@ -24,13 +24,6 @@ WHOLE = (0.0, 0.0, 112.0, 112.0)
 
 
 @pytest.fixture
-def store(tmp_path: Path):
-    one = LabelStore(tmp_path / "labels")
-    yield one
-    one.close()
-
-
-@pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "snapshots"
 

@@ -39,13 +39,6 @@ from labeling.items import Catalogue, NewItem, UnknownItem
 from labeling.store import LabelStore, Score
 
 
-@pytest.fixture
-def store(tmp_path: Path):
-    one = LabelStore(tmp_path / "labels")
-    yield one
-    one.close()
-
-
 def photo(index: int = 0, group: str = "photo") -> NewItem:
     return NewItem("photo", group, face(index), 112, 112, (0, 0, 112, 112))
 

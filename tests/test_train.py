@@ -21,9 +21,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from fer import bundle as bundles
-from fer import evaluate, train
+from fer import evaluate, pulse, train
 from fer.datasets import load
-from fer.runs import RunPaths
+from fer.run_folder import RunPaths
 from fer.train import TrainConfig, draw_batch, learning_rate, running_average, steps_per_epoch, train_one_step
 
 
@@ -76,7 +76,9 @@ def finished(face_folder, tmp_path_factory) -> Path:
 
 def test_a_run_writes_all_its_files(finished, face_folder):
     paths = RunPaths(finished)
-    assert {**json.loads(paths.config.read_text()), "command": None} == {**asdict(tiny(face_folder)), "command": None}
+    config = json.loads(paths.config.read_text())
+    assert config.pop("command").startswith("python -m fer train ") and config.pop("module") == "fer.train"
+    assert config == asdict(tiny(face_folder))
     status = json.loads(paths.status.read_text())
     assert (status["state"], status["step"], status["steps"], status["pid"]) == ("finished", 6, 6, os.getpid())
     with Image.open(paths.curves) as curves:
@@ -125,13 +127,78 @@ def test_a_run_that_was_interrupted_and_resumed_gives_the_same(face_folder, fini
     assert same_weights(weights_of(tmp_path), weights_of(finished))
 
 
+def losses_of(root: Path) -> list[dict]:
+    return [json.loads(line) for line in RunPaths(root).losses.read_text().splitlines()]
+
+
+# Beats of a run: three steps, the measuring of the epoch, three steps, the measuring, twice that of the candidates.
+@pytest.mark.parametrize("beats", [0, 2, 3, 4, 7, 8, 9])
+def test_a_run_that_was_asked_to_stop_saves_and_goes_on_to_the_same(face_folder, finished, tmp_path, monkeypatch, beats):
+    beat, heard = pulse.Pulse.beat, []
+
+    def stopping(self, step, words=""):
+        if len(heard) == beats:
+            self.paths.stop.touch()
+        heard.append(words)
+        beat(self, step, words)
+
+    monkeypatch.setattr(pulse.Pulse, "beat", stopping)
+    with pytest.raises(pulse.Stopped):
+        train.train(tiny(face_folder, save_seconds=600), tmp_path)
+    monkeypatch.undo()
+    assert heard[-1].startswith("measuring" if beats in (3, 7, 8, 9) else "training")
+    status, steps = json.loads(RunPaths(tmp_path).status.read_text()), [line["step"] for line in losses_of(tmp_path)]
+    assert status["state"] == "stopped" and steps == list(range(1, status["step"] + 1))
+    resumed_at = []
+    train.train(tiny(face_folder), tmp_path, lambda left: resumed_at.append(left.start) or left)
+    assert resumed_at == [status["step"]]
+    assert metrics_of(tmp_path) == metrics_of(finished) and losses_of(tmp_path) == losses_of(finished)
+    assert same_weights(weights_of(tmp_path), weights_of(finished))
+
+
+def test_a_kill_after_an_epoch_was_measured_anew_leaves_no_line_twice(face_folder, finished, tmp_path, monkeypatch):
+    def no_measuring(session, network, words):
+        raise pulse.Stopped
+
+    with monkeypatch.context() as patched, pytest.raises(pulse.Stopped):
+        patched.setattr(train.Session, "logits", no_measuring)
+        train.train(tiny(face_folder), tmp_path)
+    with pytest.raises(Stopped):  # measured now, but no checkpoint says so
+        train.train(tiny(face_folder), tmp_path, stopping_after(0))
+    train.train(tiny(face_folder), tmp_path)
+    assert metrics_of(tmp_path) == metrics_of(finished)
+
+
+def test_the_losses_of_an_epochs_steps_make_its_training_loss(finished):
+    losses = [line["loss"] for line in losses_of(finished)]
+    assert [np.mean(losses[:3]), np.mean(losses[3:])] == pytest.approx([line["train_loss"] for line in metrics_of(finished)])
+
+
+def test_a_run_that_cannot_go_on_says_so_in_its_status(face_folder, tmp_path):
+    with pytest.raises(FloatingPointError):
+        train.train(tiny(face_folder, learning_rate=1e30, epochs=5), tmp_path)
+    status = json.loads(RunPaths(tmp_path).status.read_text())
+    assert status["state"] == "failed" and "lower --learning-rate" in status["error"]
+
+
+@pytest.mark.parametrize(("mirror", "mirrored"), [(0.0, {False}), (0.5, {False, True}), (1.0, {True})])
+def test_the_share_of_mirrored_faces_is_as_asked(face_folder, mirror, mirrored):
+    still = {"rotate": 0.0, "scale": 0.0, "shift": 0.0, "light": 0.0, "erase": 0.0, "batch": 12}
+    faces = load(f"folder:{face_folder}", "train")
+    plain, _ = draw_batch(tiny(face_folder, mirror=0.0, **still), faces, 0)
+    drawn, _ = draw_batch(tiny(face_folder, mirror=mirror, **still), faces, 0)
+    turned = [torch.allclose(one, other.flip(2), atol=0.02) for one, other in zip(drawn, plain, strict=True)]
+    assert set(turned) == mirrored
+    assert all(torch.equal(one, other) for one, other, hit in zip(drawn, plain, turned, strict=True) if not hit)
+
+
 def test_a_stop_between_metrics_and_checkpoint_leaves_no_line_twice(face_folder, finished, tmp_path, monkeypatch):
     save = train._save_checkpoint
 
-    def no_more_at_the_epoch(paths, learner, state):
-        if state.step == 3:
+    def no_more_at_the_epoch(session):
+        if session.state.step == 3:
             raise Stopped
-        save(paths, learner, state)
+        save(session)
 
     monkeypatch.setattr(train, "_save_checkpoint", no_more_at_the_epoch)
     with pytest.raises(Stopped):
@@ -329,7 +396,10 @@ def test_data_without_a_validation_split_are_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("changed", [{"epochs": 0}, {"batch": 0}, {"batch": 1}, {"learning_rate": 0.0}, {"limit": -1}])
+@pytest.mark.parametrize(
+    "changed",
+    [{"epochs": 0}, {"batch": 0}, {"batch": 1}, {"learning_rate": 0.0}, {"limit": -1}, {"mirror": 1.5}, {"freeze_statistics": 2}],
+)
 def test_settings_out_of_range_are_refused(changed):
     with pytest.raises(ValueError, match="must be"):
         TrainConfig(**changed)

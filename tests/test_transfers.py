@@ -22,13 +22,6 @@ UPLOAD = "0123456789abcdef"
 
 
 @pytest.fixture
-def store(tmp_path: Path):
-    one = LabelStore(tmp_path / "labels")
-    yield one
-    one.close()
-
-
-@pytest.fixture
 def transfers(tmp_path: Path) -> Transfers:
     return Transfers(tmp_path)
 

@@ -31,13 +31,6 @@ from labeling.withdrawal import finish, outgoing, withdraw
 WHOLE = (0.0, 0.0, 112.0, 112.0)
 
 
-@pytest.fixture
-def store(tmp_path: Path):
-    one = LabelStore(tmp_path / "labels")
-    yield one
-    one.close()
-
-
 def given(store: LabelStore, index: int, code: str | None = CODE, request: str | None = None) -> int:
     """A face contributed under `code`, with a reading; its number."""
     item = NewItem("live", f"clip {index}", face(index), 112, 112, WHOLE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from fer.turns import Turns
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from fer.chips import Chip
     from fer.predict import Prediction, Recognizer
+    from fer.workshop import Workshop
 
 Right = Literal["public", "label", "train", "own"]
 
@@ -37,9 +39,14 @@ class Services(Protocol):
     """Built once by ``app.py`` and handed to every tab's `build`."""
 
     turns: Turns  # taken around everything that decodes a picture or runs a network
+    workshop: "Workshop"  # the runs and models of the workspace
 
     def recognizer(self) -> "Recognizer":
         """The active model; waits while it is being loaded. Raises BundleError when it cannot be."""
+        ...
+
+    def health(self) -> dict:
+        """{model: the version in memory or None, …}."""
         ...
 
     def answers(self) -> list[dict]:
@@ -68,6 +75,29 @@ class Services(Protocol):
 
     def withdraw(self, code: str) -> dict:
         """Remove all that was given under `code`: {faces, snapshots, models}. Raises ValueError in one sentence."""
+        ...
+
+    def readiness(self) -> dict:
+        """What a run started now would learn from: {learn, held_out: {expression: faces}, to_learn, to_test, ready, words, …}.
+
+        Raises ValueError in one sentence.
+        """
+        ...
+
+    def snapshot(self) -> Path:
+        """The folder of a snapshot of all labels as they are now. Raises ValueError in one sentence."""
+        ...
+
+    def promote(self, version: str, who: str, why: str) -> str:
+        """Answer with another version from now on; its name. Raises ValueError in one sentence."""
+        ...
+
+    def rollback(self, who: str) -> str:
+        """Answer with the version that was active before; its name. Raises ValueError in one sentence."""
+        ...
+
+    def desk(self, kind: str) -> str:
+        """The style ("css") or script ("js") that those of all tabs but the first begin with."""
         ...
 
     def function(self, name: str, right: Right, fn: Callable[[dict], dict]) -> Callable:

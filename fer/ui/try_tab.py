@@ -25,6 +25,7 @@ from PIL import Image
 from fer.emotions import EXPRESSIONS
 from fer.faces import Face, overlap
 from fer.picture import UnreadablePicture, open_picture
+from fer.ui.replies import said
 from fer.ui.safe_image import Upload, safe_image
 from fer.ui.services import Correction, Services
 
@@ -79,19 +80,19 @@ def build(services: Services) -> None:
 
     def correct(payload: dict) -> dict:
         """{picture, box, label, request, annotator, code, pixels, source} -> {kept: number}, once it is on disk."""
-        return _said(lambda: _correct(services, payload))
+        return said(lambda: _correct(services, payload))
 
     def agree(payload: dict) -> dict:
         """{} -> {code}: somebody agreed that faces are kept, and can withdraw them with the code."""
-        return _said(lambda: {"code": services.agree()})
+        return said(lambda: {"code": services.agree()})
 
     def take_back(payload: dict) -> dict:
         """{code, request} -> {}: the correction made as `request` no longer counts."""
-        return _said(lambda: services.take_back(str(payload["code"]), str(payload["request"])) or {})
+        return said(lambda: services.take_back(str(payload["code"]), str(payload["request"])) or {})
 
     def withdraw(payload: dict) -> dict:
         """{code} -> {faces, …}: all that was given under the code is removed for good."""
-        return _said(lambda: services.withdraw(str(payload["code"])))
+        return said(lambda: services.withdraw(str(payload["code"])))
 
     folder = Path(__file__).parent
     functions = (read_picture, read_frame, explain, leave, correct, agree, take_back, withdraw)
@@ -167,17 +168,6 @@ def _answer(payload: object, work: Callable[[str], dict]) -> dict:
     except Exception:
         log.exception("answering the page failed")
         return {"error": "The picture could not be read because of a fault in the app; its log says more."}
-
-
-def _said(work: Callable[[], dict]) -> dict:
-    """What `work` answers, or {error: one sentence}."""
-    try:
-        return work()
-    except ValueError as error:
-        return {"error": str(error)}
-    except Exception:
-        log.exception("answering the page failed")
-        return {"error": "That could not be done because of a fault in the app; its log says more."}
 
 
 def _read_picture(services: Services, payload: dict, picture: str) -> dict:

@@ -1,48 +1,9 @@
-// The page's side of the Data tab. Everything that came with a file, names among it, is put on the page as text.
+// The page's side of the Data tab; desk.js comes before it.
 const { answers, formats, part: PART } = props.value;
-const $ = (selector) => element.querySelector(selector);
 const titles = Object.fromEntries(answers);
-const banner = $(".banner");
-const make = (tag, className, text) => {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-};
-const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const within = (promise, ms) => Promise.race([promise, sleep(ms).then(() => null)]);
-const random = (bytes) => [...crypto.getRandomValues(new Uint8Array(bytes))].map((one) => one.toString(16).padStart(2, "0")).join("");
-const percent = (share) => `${Math.round(100 * share)} %`;
-const many = (count, one, more) => `${count.toLocaleString()} ${count === 1 ? one : more}`;
 const titled = (words) => words.replace(/\b(unknown|NF)\b/g, (name) => (titles[name] ? titles[name].toLowerCase() : name));
 
-// The answer, or null, with the sentence on the banner.
-async function call(fn, payload = {}, ms = 60000) {
-  banner.hidden = true;
-  const answer = await within(fn(payload).catch(() => null), ms);
-  if (answer && !answer.error) return answer;
-  report(answer?.error || "The app did not answer; check the connection and try again.");
-  return null;
-}
-function report(text) {
-  banner.textContent = text;
-  banner.hidden = false;
-}
-
 // --- counts -------------------------------------------------------------------------------------
-
-function bars(selector, rows) {
-  const most = Math.max(1, ...rows.map(([, count]) => count));
-  $(selector).replaceChildren(...(rows.length ? rows : [["none yet", 0]]).map(([name, count, more = ""]) => {
-    const row = make("li"), track = make("span", "track"), fill = make("span", "fill");
-    fill.style.width = `${(100 * count) / most}%`;
-    track.append(fill);
-    const label = make("span", "name", name);
-    label.title = name;
-    row.append(label, track, make("span", "count", `${count.toLocaleString()}${more}`));
-    return row;
-  }));
-}
 
 const clock = (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
 const day = (at) => (new Date(at).toDateString() === new Date().toDateString() ? clock(at) : `${new Date(at).toLocaleDateString()} ${clock(at)}`);
@@ -50,7 +11,7 @@ const day = (at) => (new Date(at).toDateString() === new Date().toDateString() ?
 let chosen = ""; // the pair whose faces are shown
 async function refresh() {
   // A sentence about something else stays on the page while this goes on in the background.
-  const answer = await within(server.counts({}).catch(() => null), 60000);
+  const answer = await ask(server.counts, {}, 60000);
   element.querySelector(".data").classList.toggle("refused", Boolean(answer?.refused));
   if (!answer || answer.error) {
     $(".saved").textContent = answer ? "" : "The app does not answer; trying again …";
@@ -77,7 +38,7 @@ async function refresh() {
   bars(".by-day", answer.by_day.slice(-14).reverse());
   const lacking = answer.missing.filter(([, , more]) => more);
   $(".lacking").textContent = lacking.length
-    ? `To train on, still missing: ${lacking.map(([name, , more]) => `${more} ${titles[name].toLowerCase()}`).join(", ")}.`
+    ? `Towards fifty faces of each expression, still missing: ${lacking.map(([name, , more]) => `${more} ${titles[name].toLowerCase()}`).join(", ")}.`
     : "Every expression has fifty faces or more.";
   pairs(answer.parting);
 }
@@ -177,7 +138,7 @@ async function watch() {
   if (watching) return;
   watching = true;
   for (let running = true; running; ) {
-    const answer = await within(server.imports({}).catch(() => null), 15000);
+    const answer = await ask(server.imports);
     if (answer?.refused) break;
     running = !answer || Object.values(answer.imports).some((one) => one.running);
     for (const [key, one] of Object.entries(answer?.imports || {})) {
@@ -258,9 +219,7 @@ $(".back").onsubmit = async (event) => {
   const answer = await call(server.withdraw, { code });
   if (!answer) return;
   $(".code").value = "";
-  try {
-    if (localStorage.getItem("studio.code") === code) localStorage.setItem("studio.code", "");
-  } catch { /* nothing was remembered */ }
+  if (memory.get("studio.code") === code) memory.set("studio.code", "");
   $(".withdrawn").textContent = `Removed for good: ${many(answer.faces, "face", "faces")}.`
     + (answer.snapshots.length ? ` Also taken out of the snapshots ${answer.snapshots.join(", ")}.` : "")
     + (answer.models.length ? ` Trained on them before: ${answer.models.join(", ")}.` : "");
@@ -269,4 +228,4 @@ $(".back").onsubmit = async (event) => {
 
 refresh();
 watch();
-setInterval(() => { if (element.isConnected && element.offsetParent !== null && !document.hidden) refresh(); }, 20000);
+setInterval(() => { if (shown()) refresh(); }, 20000);

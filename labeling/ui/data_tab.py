@@ -95,8 +95,8 @@ def build(services: Services) -> None:
     gr.HTML(
         value={"answers": [[one.name, one.title] for one in ANSWERS], "formats": FORMATS, "part": PART},
         html_template=(folder / "data_tab.html").read_text(encoding="utf-8"),
-        css_template="".join((folder / name).read_text(encoding="utf-8") for name in ("desk.css", "data_tab.css")),
-        js_on_load=(folder / "data_tab.js").read_text(encoding="utf-8"),
+        css_template=services.desk("css") + (folder / "data_tab.css").read_text(encoding="utf-8"),
+        js_on_load=services.desk("js") + (folder / "data_tab.js").read_text(encoding="utf-8"),
         server_functions=[services.function("data", right, fn) for fn, right in rights.items()],
         apply_default_css=False,
         elem_id="data",

@@ -2,13 +2,12 @@
 // there with the key press. What was said goes into an outbox, which this browser keeps on its disk, and from
 // there to the server one by one, in order; a request that was cut off is sent again and counts once.
 const { answers, rules, longest_name } = props.value;
-const $ = (selector) => element.querySelector(selector);
 const titles = Object.fromEntries(answers.map((one) => [one.name, one.title]));
 const expressions = new Set(answers.slice(0, 8).map((one) => one.name));
 const AHEAD = 12, BATCH = 4; // faces kept ready, and fetched at a time
 // Of the last faces others shall have some too.
 const enough = () => Math.min(AHEAD, Math.max(2, Math.ceil(waiting / 2)));
-const easel = $(".easel"), canvas = $(".face"), banner = $(".banner"), desk = $(".desk"), guide = $(".guide");
+const easel = $(".easel"), canvas = $(".face"), desk = $(".desk"), guide = $(".guide");
 let annotator = "";
 let ahead = []; // faces whose pictures are decoded, the next first
 let current = null;
@@ -16,25 +15,6 @@ let said = []; // what was answered on this page, newest last: {face, entry}
 let second = null, doubling = false; // the second expression, or the wish to give one
 let fetching = false, sending = false, offline = false, waiting = 0, mine = 0;
 const times = []; // of answers, for the pace
-
-const make = (tag, className, text) => {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-};
-const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const within = (promise, ms) => Promise.race([promise, sleep(ms).then(() => null)]);
-const random = (bytes) => [...crypto.getRandomValues(new Uint8Array(bytes))].map((one) => one.toString(16).padStart(2, "0")).join("");
-const call = (fn, payload) => within(fn(payload).catch(() => null), 15000);
-const percent = (share) => `${Math.round(100 * share)} %`;
-const counted = (count, one, many) => `${count} ${count === 1 ? one : many}`;
-
-const memory = {
-  get: (key) => { try { return localStorage.getItem(key); } catch { return null; } },
-  set: (key, value) => { try { localStorage.setItem(key, value); return true; } catch { return false; } },
-  remove: (key) => { try { localStorage.removeItem(key); } catch { /* it was never kept */ } },
-};
 
 // --- the outbox ---------------------------------------------------------------------------------
 
@@ -67,7 +47,7 @@ async function send() {
   sending = true;
   for (let failures = 0; outbox.length; ) {
     const entry = outbox[0];
-    const answer = await (entry.undo ? call(server.undo, { request: entry.undo }) : call(server.judge, entry));
+    const answer = await (entry.undo ? ask(server.undo, { request: entry.undo }) : ask(server.judge, entry));
     if (answer && (!answer.error || answer.final)) {
       outbox.shift();
       keepOutbox();
@@ -88,17 +68,13 @@ async function send() {
 
 function disconnected(problem) {
   offline = true;
-  const count = counted(outbox.length, "label waits", "labels wait");
+  const count = many(outbox.length, "label waits", "labels wait");
   const cause = problem || "The app does not answer.";
   report(`${cause} ${outbox.length ? `${count} in this browser and ${outbox.length === 1 ? "goes" : "go"} out by ${outbox.length === 1 ? "itself" : "themselves"}; you can go on.` : "Trying again …"}`);
 }
 function connected() {
   offline = false;
   banner.hidden = true;
-}
-function report(text) {
-  if (banner.textContent !== text) banner.textContent = text;
-  banner.hidden = false;
 }
 
 // --- faces --------------------------------------------------------------------------------------
@@ -109,7 +85,7 @@ async function fill() {
   const who = annotator;
   try {
     for (let first = true; (first || ahead.length < enough()) && !(offline && outbox.length); first = false) {
-      const answer = await call(server.more, { annotator: who, count: BATCH });
+      const answer = await ask(server.more, { annotator: who, count: BATCH });
       if (annotator !== who) break;
       if (!answer || answer.error) {
         disconnected(answer?.error);
@@ -270,7 +246,7 @@ function reveal(entry, answer) {
 
 let agreement = null;
 async function tally() {
-  const answer = await call(server.counts, { annotator });
+  const answer = await ask(server.counts, { annotator });
   if (answer?.mine) agreement = answer.mine;
   progress();
 }
@@ -278,11 +254,11 @@ async function tally() {
 function progress() {
   const recent = times.filter((time) => performance.now() - time < 60000);
   const span = recent.length > 2 ? (performance.now() - recent[0]) / 60000 : 0;
-  const parts = [counted(mine, "face labelled by you", "faces labelled by you")];
+  const parts = [many(mine, "face labelled by you", "faces labelled by you")];
   if (outbox.length > 1) parts.push(`${outbox.length} on their way`);
   if (span > 0.05) parts.push(`${Math.round(recent.length / Math.max(span, 0.1))} a minute`);
   parts.push(`${waiting + ahead.length + (current ? 1 : 0)} to go`);
-  if (agreement?.compared) parts.push(`you agree with others on ${percent(agreement.agreement)} of ${counted(agreement.compared, "face", "faces")}`);
+  if (agreement?.compared) parts.push(`you agree with others on ${percent(agreement.agreement)} of ${many(agreement.compared, "face", "faces")}`);
   $(".progress").textContent = parts.join(" · ");
 }
 
@@ -337,7 +313,7 @@ async function start(name) {
   // What an earlier page left is counted by the server first, and then not again here.
   for (let waited = 0; outbox.length && waited < 5000; waited += 50) await sleep(50);
   for (;;) {
-    const answer = await call(server.begin, { annotator });
+    const answer = await ask(server.begin, { annotator });
     if (annotator !== name) return;
     if (answer && !answer.error) {
       connected();
@@ -380,7 +356,7 @@ $(".who").onsubmit = (event) => {
 };
 adopt();
 if (outbox.length) {
-  report(`${counted(outbox.length, "label", "labels")} of an earlier visit ${outbox.length === 1 ? "goes" : "go"} out now.`);
+  report(`${many(outbox.length, "label", "labels")} of an earlier visit ${outbox.length === 1 ? "goes" : "go"} out now.`);
   offline = true;
   send();
 }

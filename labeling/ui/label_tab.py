@@ -43,6 +43,10 @@ class Services(Protocol):
         """Remove all that was given under `code`: {faces, snapshots, models}. Raises ValueError in one sentence."""
         ...
 
+    def desk(self, kind: str) -> str:
+        """The style ("css") or script ("js") that those of all tabs but the first begin with."""
+        ...
+
     def function(self, name: str, right: Right, fn: Callable[[dict], dict]) -> Callable:
         """`fn` as a server function of the page `name`, for people who have `right`."""
         ...
@@ -90,8 +94,8 @@ def build(services: Services) -> None:
             "rules": advice[""], "longest_name": LONGEST_NAME,
         },
         html_template=(folder / "label_tab.html").read_text(encoding="utf-8"),
-        css_template="".join((folder / name).read_text(encoding="utf-8") for name in ("desk.css", "label_tab.css")),
-        js_on_load=(folder / "label_tab.js").read_text(encoding="utf-8"),
+        css_template=services.desk("css") + (folder / "label_tab.css").read_text(encoding="utf-8"),
+        js_on_load=services.desk("js") + (folder / "label_tab.js").read_text(encoding="utf-8"),
         server_functions=[services.function("label", "label", one) for one in (begin, leave, more, judge, undo, counts)],
         apply_default_css=False,
         elem_id="labeling",

@@ -15,6 +15,13 @@ from labeling.judgements import Annotation, annotation_of
 from labeling.store import LabelStore
 
 
+# Timers of the page between half a second and ten go ten times as fast: it looks anew at once.
+FAST = """for (const name of ["setTimeout", "setInterval"]) {
+  const real = window[name];
+  window[name] = (work, after, ...more) => real(work, after >= 500 && after <= 10000 ? after / 10 : after, ...more);
+}"""
+
+
 @dataclass(frozen=True)
 class Studio:
     """A running app with labels of its own: its services and address, and its labels as another process sees them."""

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from e2e.axe import serious
 from e2e.studios import Studio, some_faces, to_faces, to_label
+from made_runs import finished, flip as read_otherwise, judged, names, snapshot, write_curves, write_run
+from model_versions import REFUSE, flip, write_model
 from playwright.sync_api import Page, expect
 
-axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+from labeling.judgements import Judgement
+
 pytestmark = pytest.mark.browser
-
-
-def serious(page: Page) -> list[str]:
-    found = axe.Axe().run(page).response["violations"]
-    return [
-        f"{one['id']}: {node['html'][:150]} {node['failureSummary'][:200]}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
-        for node in one["nodes"]
-    ]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -83,6 +78,93 @@ def test_axe_finds_nothing_serious_where_faces_are_labelled(
     page.locator(".given summary").click()
     look("given")
     assert {state: problems for state, problems in found.items() if problems} == {}
+
+
+def with_models(studio: Studio, tmp_path: Path) -> Path:
+    """The snapshot of an app with a version that did not prove better, one that is damaged, and one that was promoted."""
+    workshop, made = studio.services.workshop, tmp_path / "made"
+    for name, tilt in (("a-long-name-of-a-version-as-a-run-gives-it-20261121-115530", 1.0), ("poor", 1000.0), ("broken", 2.0)):
+        workshop.registry.add(write_model(made / name, name, tilt, REFUSE, snapshot="abc", command="python -m fer finetune " * 12))
+    flip(workshop.registry.find("broken").folder)
+    workshop.registry.promote("a-long", "Bartholomäus Maximilian von und zu Hohenfels", "these are our own faces " * 5)
+    mark = studio.services.workspace / "snapshots" / "abc"
+    mark.mkdir(parents=True)
+    (mark / "WITHDRAWN.json").write_text("{}")
+    return snapshot(studio.services.workspace / "snapshots")
+
+
+@pytest.mark.usefixtures("short_benchmark")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_axe_finds_nothing_serious_where_the_model_is_taught(
+    open_page: Callable[..., Page], open_studio: Callable[..., Studio], tmp_path: Path, scheme: str, width: int
+):
+    studio = open_studio(some_faces(24))
+    taken = with_models(studio, tmp_path)
+    page = open_page(address=studio.address, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    found, runs = {}, studio.services.workshop.runs
+
+    def look(state: str) -> None:
+        found[state] = serious(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{state} is wider than the window"
+
+    page.get_by_role("tab", name="Train").click()
+    expect(page.locator("#train .ready-words")).to_contain_text("No face")
+    look("too few")
+    for item in range(1, 25):
+        studio.store.judge(item, Judgement(f"label {item}", "Ada", ("happiness", "fear", "NF")[item % 3]))
+    write_run(runs, state="starting", steps=0, step=0)
+    expect(page.locator("#train .state")).to_have_text("Starting …", timeout=10_000)
+    look("starting")
+    write_curves(write_run(runs, words="learning", seconds_left=90.0))
+    expect(page.locator("#train .curves")).to_be_visible()
+    page.locator("#train .log summary").click()
+    look("running")
+    write_run(runs, state="failed", error="The disk of the workspace is full; free some space and try again.")
+    expect(page.locator("#train .state")).to_contain_text("It failed")
+    look("failed")
+    flips = [read_otherwise(name, "fear", *pair) for name, pair in zip(names(taken), (("fear", "contempt"), ("happiness", "fear")), strict=False)]
+    finished(runs, version="poor", snapshot_folder=str(taken), flips=flips, **judged(4, 2))
+    expect(page.locator("#train .flips img")).to_have_count(2, timeout=10_000)
+    page.locator("#train .per-class summary").click()
+    look("report")
+    page.get_by_role("button", name="Promote anyway").click()
+    expect(page.locator("#train .ask-who")).to_be_focused()
+    look("who and why")
+    page.keyboard.press("Escape")
+
+    page.get_by_role("tab", name="Models").click()
+    expect(page.locator("#models .versions > li")).to_have_count(4)
+    page.locator("#models summary").first.click()
+    expect(page.locator("#models details pre").nth(1)).to_be_visible()
+    look("versions")
+    page.get_by_role("button", name="Compare").click()
+    expect(page.locator("#models .result table")).to_have_count(3, timeout=60_000)
+    look("comparison")
+    page.get_by_role("button", name="Roll back").click()
+    expect(page.locator("#models .ask-who")).to_be_focused()
+    look("who")
+    assert {state: problems for state, problems in found.items() if problems} == {}
+
+
+def test_every_control_of_a_report_and_of_the_models_is_reached_by_the_tab_key(
+    open_page: Callable[..., Page], open_studio: Callable[..., Studio], tmp_path: Path
+):
+    studio = open_studio()
+    taken = with_models(studio, tmp_path)
+    flips = [read_otherwise(name, "fear", "fear", "anger") for name in names(taken)] * 6
+    write_curves(finished(studio.services.workshop.runs, version="poor", snapshot_folder=str(taken), flips=flips, **judged(4, 2)))
+    page = open_page(address=studio.address)
+    page.get_by_role("tab", name="Train").click()
+    expect(page.get_by_role("button", name="Show more")).to_be_visible()
+    # Of the two speeds Tab reaches the chosen one, and the arrow keys the other.
+    page.get_by_role("radio", name="Full").evaluate("(one) => { one.tabIndex = -1; one.disabled = true; }")
+    reached, wanted = stops(page, "#train")
+    assert len(reached) == wanted - 1 == 5
+    page.get_by_role("tab", name="Models").click()
+    expect(page.locator("#models .versions > li")).to_have_count(4)
+    reached, wanted = stops(page, "#models")
+    assert reached == set(range(wanted)) and wanted == 8
 
 
 def stops(page: Page, inside: str) -> tuple[set[int], int]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from calls import ask, http, server_functions
+from e2e.axe import serious
 from e2e.studios import Studio, item_shown, some_faces, to_faces
 from label_workspaces import CODE, chip, face, png
 from playwright.sync_api import Page, expect
@@ -412,15 +413,6 @@ def test_whoever_may_not_count_is_not_kept_waiting(open_page: Callable[..., Page
 
 
 # --- for everybody ------------------------------------------------------------------------------
-
-axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-
-
-def serious(page: Page) -> list[str]:
-    found = axe.Axe().run(page).response["violations"]
-    return [f"{one['id']}: {node['html'][:150]} {node['failureSummary'][:200]}"
-            for one in found if one["impact"] in ("serious", "critical") for node in one["nodes"]]  # fmt: skip
-
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1440])
