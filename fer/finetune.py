@@ -7,7 +7,6 @@ learned from nor used to choose: the snapshot's held-out faces, and the benchmar
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import os
@@ -29,12 +28,13 @@ from fer.bundle import ModelBundle
 from fer.comparison import Comparison, Verdict, compare, verdict
 from fer.config import FinetuneConfig, read_finetune, shown
 from fer.datasets import DataError, FaceSet
-from fer.files import replace_file, replace_json, replace_text
+from fer.files import replace_json, replace_text
 from fer.lesson import Lesson, Recipe, Top, joined
 from fer.pulse import Pulse, Stopped, in_a_sentence
 from fer.registry import Registry
 from fer.rehearsal import COUNTS, Activations, Rehearsal, activations, build, read
 from fer.run_folder import RunPaths, forget_later
+from fer.train import save_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def read_faces(source: str) -> Faces:
     shown_in = int((learn.targets.sum(axis=0) > 0).sum()) if learn else 0
     if learn is None or len(learn) < FEWEST or shown_in < 2:
         raise DataError(
-            f"{len(learn) if learn else 0} labelled faces of {shown_in} expressions are there to learn from; "
+            f"{len(learn) if learn else 0} labelled faces of {shown_in} expression{'s' * (shown_in != 1)} are there to learn from; "
             f"at least {FEWEST} of two are needed; label more."
         )
     held_out = [parts[split].for_evaluation() for split in ("val", "test") if split in parts]
@@ -215,10 +215,8 @@ def _share_right(top: Top, faces: Activations) -> float:
 
 
 def _save(paths: RunPaths, lesson: Lesson, state: Progress) -> None:
-    value = {"lesson": lesson.state(), "progress": asdict(state)}
-    buffer = io.BytesIO()  # for torch reports a full disk as a fault of its own
-    torch.save(value, buffer)
-    replace_file(paths.checkpoint, lambda partial: partial.write_bytes(buffer.getbuffer()))
+    value = {"lesson": lesson.state(), "progress": asdict(state), "recipe": asdict(lesson.recipe)}
+    save_checkpoint(paths.checkpoint, value)
 
 
 def _resumed(paths: RunPaths, config: FinetuneConfig, lesson: Lesson) -> Progress:
@@ -229,9 +227,11 @@ def _resumed(paths: RunPaths, config: FinetuneConfig, lesson: Lesson) -> Progres
     try:
         state = torch.load(paths.checkpoint, map_location="cpu", weights_only=True)
         lesson.restore(state["lesson"])
-        progress = Progress(**state["progress"])
+        progress, recipe = Progress(**state["progress"]), state["recipe"]
     except Exception as error:  # torch raises many kinds for a file that is damaged
-        raise ValueError(f"{paths.checkpoint.name} of the run is damaged; delete the run's folder and start anew") from error
+        raise ValueError(f"{paths.checkpoint.name} of the run is damaged; start a new run") from error
+    if recipe != asdict(lesson.recipe):
+        raise ValueError("The run was begun by another version of this program; start a new run.")
     forget_later(paths.metrics, lesson.step)
     log.info("resumed at step %d", lesson.step)
     return progress

@@ -37,6 +37,7 @@ def take(folder: Path) -> list[Path]:
             _shot(browser, url, folder / "phone.jpg", _sample("Barack Obama speaking"), 390, 844),
             _shot(browser, url, folder / "phone-dark.jpg", _camera, 390, 844, "dark"),
             *_labels(browser, url, folder),
+            *_taught(browser, url, folder, Path(scratch) / "faces"),
         ]
         browser.close()
     return shots
@@ -59,6 +60,44 @@ def _labels(browser, url: str, folder: Path) -> list[Path]:
         _shot(browser, url, folder / "data.jpg", _data_tab, 1280, 1000),
         _shot(browser, url, folder / "data-dark.jpg", _data_tab, 1280, 1000, "dark"),
     ]
+
+
+def _taught(browser, url: str, folder: Path, faces: Path) -> list[Path]:
+    """The Train and the Models tab, once the model has learned how the samples' faces look through a door viewer."""
+    write_door_viewer_faces(faces)
+    caller = Caller(url, seconds=600)
+    caller.call("import", f"folder:{faces}")
+    caller.call("train_start", "quick")
+    while (status := caller.call("train_status"))["state"] in ("starting", "running"):
+        time.sleep(1)
+    caller.close()
+    if status["state"] != "finished":
+        raise ValueError(f"the run for the picture of the Train tab was {status['state']}: {status['error']}")
+    return [
+        _shot(browser, url, folder / "train.jpg", _tab("Train"), 1280, 1900),
+        _shot(browser, url, folder / "train-dark.jpg", _tab("Train"), 1280, 1900, "dark"),
+        _shot(browser, url, folder / "models.jpg", _tab("Models"), 1280, 900),
+    ]
+
+
+def write_door_viewer_faces(folder: Path, views: int = 10) -> None:
+    """Class folders of the samples' faces, `views` of each, as a door viewer shows them, by what the model reads without."""
+    import numpy as np
+
+    from fer import Recognizer
+    from fer.augment import Augment
+    from fer.bench.continual import door_viewer
+    from fer.picture import open_picture
+
+    recognizer, random = Recognizer.load(), np.random.default_rng(0)
+    for path in sorted(SAMPLES.glob("*.jpg")):
+        image = open_picture(path)
+        for number, face in enumerate(recognizer.read(image).faces):
+            crop = recognizer.bundle.preprocess.crop(image, face.face)
+            (folder / face.prediction.expression).mkdir(parents=True, exist_ok=True)
+            for view in range(views):
+                seen = door_viewer(Augment().crop(crop, 96, random))
+                seen.save(folder / face.prediction.expression / f"{path.stem}-{number}-{view}.png")
 
 
 def _shot(browser, url: str, path: Path, act, width: int, height: int, scheme: str = "light") -> Path:
@@ -100,3 +139,11 @@ def _label_tab(page) -> None:
 def _data_tab(page) -> None:
     page.get_by_role("tab", name="Data").click()
     page.locator("#data .pairs button").first.click()
+
+
+def _tab(name: str):
+    def act(page) -> None:
+        page.get_by_role("tab", name=name).click()
+        page.wait_for_timeout(3000)
+
+    return act

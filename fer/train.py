@@ -8,6 +8,7 @@ the faces of every step out to N processes; a face is drawn the same whoever dra
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import math
@@ -357,7 +358,14 @@ def _copied(network: nn.Module) -> dict[str, Tensor]:
 
 def _save_checkpoint(session: Session) -> None:
     value = {"learner": session.learner.state(), "progress": asdict(session.state)}
-    replace_file(session.paths.checkpoint, lambda partial: torch.save(value, partial))
+    save_checkpoint(session.paths.checkpoint, value)
+
+
+def save_checkpoint(path: Path, value: dict) -> None:
+    """Write `value` as torch does; a full disk is an OSError, which torch would report as a fault of its own."""
+    content = io.BytesIO()
+    torch.save(value, content)
+    replace_file(path, lambda partial: partial.write_bytes(content.getbuffer()))
 
 
 def _finish_run(session: Session) -> ModelBundle:

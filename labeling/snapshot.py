@@ -117,6 +117,17 @@ def trained_on(models: Path, snapshots: Iterable[str]) -> list[str]:
     return found
 
 
+def learned_by(workspace: Path, version: str) -> set[int]:
+    """The items that the model `version` in the folder `workspace`, or one that it began as, has learned from."""
+    try:
+        description = json.loads((workspace / "models" / version / "bundle.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # the one that ships
+        return set()
+    manifests = [workspace / "snapshots" / number / MANIFEST for number in _ancestry(description)]
+    lines = [line for manifest in manifests if manifest.is_file() for line in _lines(manifest) or []]
+    return {line["item"] for line in lines if line.get("split") == "train"}
+
+
 def _ancestry(description: object) -> Iterator[str]:
     """The snapshots that a model, described as in its bundle.json, and those it began as have learned from."""
     provenance = description.get("provenance") if isinstance(description, dict) else None

@@ -201,6 +201,14 @@ class LabelStore:
         with self.database.reading() as connection:
             return [item_of(row) for row in connection.execute(query, (model, limit))]
 
+    def read_by(self) -> dict[str, list[int]]:
+        """The items that each model has read, whose reading is the newest."""
+        found: dict[str, list[int]] = {}
+        with self.database.reading() as connection:
+            for model, item in connection.execute("SELECT model, item FROM scores"):
+                found.setdefault(model, []).append(item)
+        return found
+
     def score(self, scores: Iterable[Score]) -> None:
         """Keep what a model says, in place of what one said before; items withdrawn meanwhile are passed over."""
         rows = [

@@ -169,7 +169,7 @@ def test_the_gate_promotes_what_is_better_where_that_was_asked_for(tmp_path, mon
     ("sides", "labels", "words"),
     [
         (SIDES, ("unknown", "NF"), ("0 labelled faces of 0 expressions", "label more")),
-        (SIDES, ("fear",), ("32 labelled faces of 1 expressions", "two")),
+        (SIDES, ("fear",), ("32 labelled faces of 1 expression", "two")),
         (("train",) * 19 + ("test",) * 9, LABELS, ("19 labelled faces", "at least 20")),
         (("test",) * 30, LABELS, ("0 labelled faces",)),
     ],

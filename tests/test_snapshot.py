@@ -173,6 +173,20 @@ def test_what_would_tell_training_of_a_held_out_face_is_left_out_and_counted(sto
     assert take(store, root).left_out == 3, "also when it is there already"
 
 
+def test_the_faces_that_a_model_or_one_it_began_as_has_learned_from_are_those_of_their_training_sides(store, tmp_path):
+    assert snapshot.learned_by(tmp_path, "shipped") == set()
+    three(store)
+    taken = take(store, tmp_path / "snapshots")
+    lines = manifest(taken.folder)
+    learned = {line["item"] for line in lines if line["split"] == "train"}
+    assert learned and learned != {line["item"] for line in lines}
+    begun = {"version": "first", "provenance": {"snapshot": taken.id}}
+    for version, provenance in {"first": begun["provenance"], "second": {"snapshot": "gone", "started_from": begun}}.items():
+        (tmp_path / "models" / version).mkdir(parents=True)
+        (tmp_path / "models" / version / "bundle.json").write_text(json.dumps({"version": version, "provenance": provenance}))
+        assert snapshot.learned_by(tmp_path, version) == learned
+
+
 def test_no_group_is_on_both_sides(store, root):
     for number, (seed, side) in enumerate((seed, side) for seed in range(8) for side in (*SIDES, None)):
         (item,) = store.add([NewItem("test", f"clip {seed}", made_up(number).png, 16, 16, (0, 0, 16, 16), split=side)])

@@ -81,6 +81,7 @@ $(".look").onclick = async (event) => {
   $(".found").textContent = !answer ? "" : answer.total
     ? `${many(answer.total, "label looks", "labels look")} wrong; on the Label tab they come first. The worst:`
     : "None found. It takes twenty labelled faces at least, and the model must have read them.";
+  if (answer?.learned) $(".found").textContent += ` ${many(answer.learned, "face", "faces")} that the model has learned from cannot be judged by it.`;
   if (answer?.unread) $(".found").textContent += ` So far the model has read ${answer.read.toLocaleString()} of ${(answer.read + answer.unread).toLocaleString()} faces; look again later.`;
   if (answer) gallery(".doubted", answer.faces);
 };

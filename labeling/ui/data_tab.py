@@ -21,7 +21,7 @@ from labeling.exchange import WRITERS, Cutter, export
 from labeling.labels import ANSWERS
 from labeling.overview import overview
 from labeling.people import Right
-from labeling.snapshot import take
+from labeling.snapshot import learned_by, take
 from labeling.transfers import PART, Transfers
 from labeling.withdrawal import outgoing
 from labeling.ui import label_tab
@@ -152,13 +152,23 @@ def _parted(services: Services, one: str, other: str) -> dict:
 
 def _doubtful(services: Services) -> dict:
     votes = services.queue().votes()
-    found = doubts(votes.votes, votes.probabilities)
+    learned = _learned(services, votes.ids)
+    # What a model has learned it believes: a wrong label among it would look right.
+    found = doubts(votes.votes, np.where(learned[:, None], np.nan, votes.probabilities))
     services.queue().look_again(int(votes.ids[one.row]) for one in found)
     faces = [{"item": int(votes.ids[one.row]), "chip": _picture(services, int(votes.ids[one.row])), "words": one.reason}
              for one in found[:SHOWN]]  # fmt: skip
     read = int(np.isfinite(votes.probabilities).all(axis=1).sum())
     return {"faces": [face for face in faces if face["chip"]], "total": len(found), "read": read,
-            "unread": int(votes.pixels.sum()) - read}  # fmt: skip
+            "unread": int(votes.pixels.sum()) - read, "learned": int(learned.sum())}  # fmt: skip
+
+
+def _learned(services: Services, ids: np.ndarray) -> np.ndarray:
+    """bool (N,): the model that read the item with that id has learned from it."""
+    found: set[int] = set()
+    for model, read in services.labels().read_by().items():
+        found |= learned_by(services.workspace, model).intersection(read)
+    return np.isin(ids, sorted(found))
 
 
 def _bring(services: Services, transfers: Transfers, payload: dict) -> dict:
