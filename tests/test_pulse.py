@@ -89,7 +89,7 @@ def test_seconds_add_up_over_the_processes_of_a_run(own):
     for _ in range(2):
         with Pulse(own.paths, 1):
             time.sleep(0.1)
-    assert 0.2 <= own.status().seconds < 1.0
+    assert 0.2 <= own.status().seconds < 10
 
 
 def test_a_status_read_while_it_is_replaced_is_whole(own):

@@ -161,7 +161,7 @@ def test_a_child_has_its_log_and_the_lock_and_nothing_else_of_its_parent(place):
 def test_a_run_that_is_stopped_says_so_and_goes_on_where_it_was(run):
     began = time.monotonic()
     runs.stop(run)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     stopped = run.status()
     assert stopped.state == "stopped" and stopped.error is None and run.log(1) == "saved"
     assert not run.paths.stop.exists() and runs.active(run.paths.root.parent) is None
@@ -180,7 +180,7 @@ def test_what_does_not_listen_is_stopped_in_time(place, trainer, what, seconds):
     process = run.status().process
     began = time.monotonic()
     runs.stop(run, seconds)
-    assert time.monotonic() - began < 2, "what only loads is not asked first"
+    assert time.monotonic() - began < 4, "what only loads is not asked first"
     assert run.status().state == "stopped" and not process.alive()
     trainer("steps")
     runs.resume(run)

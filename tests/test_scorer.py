@@ -108,7 +108,7 @@ def test_it_reads_in_the_background_and_looks_again_when_woken(recognizer, start
     time.sleep(0.3)  # by now it waits for an hour
     shelf.waiting[99] = chips(1)[0]
     started[0].wake()
-    wait_for(lambda: 99 in shelf.kept, 5)
+    wait_for(lambda: 99 in shelf.kept, 20)
 
 
 def test_it_stops(recognizer, monkeypatch):
@@ -118,7 +118,7 @@ def test_it_stops(recognizer, monkeypatch):
     before = set(threading.enumerate())
     scorer.start()
     (thread,) = [one for one in set(threading.enumerate()) - before if one.name == "scorer"]
-    assert shelf.asked.acquire(timeout=5)
+    assert shelf.asked.acquire(timeout=20)
     scorer.stop()
     thread.join(5)
     assert not thread.is_alive()
@@ -129,7 +129,7 @@ def test_visitors_go_first(recognizer, started):
     with turns.turn():
         started.append(scorer_of(shelf, recognizer, turns))
         started[0].start()
-        assert shelf.asked.acquire(timeout=5)
+        assert shelf.asked.acquire(timeout=20)
         time.sleep(0.3)
         assert shelf.kept == {}
     wait_for(lambda: len(shelf.kept) == 2)
@@ -149,7 +149,7 @@ def test_a_fault_does_not_end_it(recognizer, started, fault):
     wait_for(lambda: not faults)
     time.sleep(0.1)
     started[0].wake()
-    wait_for(lambda: len(shelf.kept) == 2, 5)
+    wait_for(lambda: len(shelf.kept) == 2, 20)
 
 
 # --- in the app ---------------------------------------------------------------------------------

@@ -165,7 +165,7 @@ def test_readers_are_not_kept_waiting_by_writers(store):
         found = []
         reader = threading.Thread(target=lambda: found.append(store.item(1)))
         reader.start()
-        reader.join(timeout=5)
+        reader.join(timeout=20)
         assert len(found) == 1
 
 

@@ -304,21 +304,27 @@ def test_two_people_never_have_the_same_face_at_the_same_time(
     held: dict[str, set[int]] = {"Ada": set(), "Berta": set()}
     together = []
 
-    def follow(response) -> None:
-        if "component_server" not in response.url:
+    def asked_of(request) -> tuple[str, dict]:
+        asked = json.loads(request.post_data) if "component_server" in request.url else {"fn_name": "", "data": {}}
+        return asked["fn_name"], asked["data"]
+
+    def handed_back(request) -> None:
+        # With the question, not with its answer: the other page may hear of the face before this one hears that it is kept.
+        name, asked = asked_of(request)
+        if name == "judge":
+            held[asked["annotator"]].discard(asked["item"])
+
+    def handed_out(response) -> None:
+        name, asked = asked_of(response.request)
+        if name != "more":
             return
-        asked = json.loads(response.request.post_data)
-        mine = asked["data"].get("annotator")
-        if asked["fn_name"] == "more":
-            got = {face["item"] for face in response.json()["faces"]}
-            other = held["Berta" if mine == "Ada" else "Ada"]
-            together.extend(got & other)
-            held[mine] |= got
-        elif asked["fn_name"] == "judge":
-            held[mine].discard(asked["data"]["item"])
+        got = {face["item"] for face in response.json()["faces"]}
+        together.extend(got & held["Berta" if asked["annotator"] == "Ada" else "Ada"])
+        held[asked["annotator"]] |= got
 
     for page, name in zip(pages, held, strict=True):
-        page.on("response", follow)
+        page.on("request", handed_back)
+        page.on("response", handed_out)
         to_faces(page, name)
     for _ in range(16):
         shown = [item_shown(page) for page in pages]
