@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Speed = Literal["quick", "full"]
 # What a run takes on two cores, seconds: to begin and to judge the result, and for each face. See EXPERIMENTS.md.
-SECONDS: dict[Speed, tuple[float, float]] = {"quick": (30.0, 0.1), "full": (100.0, 0.3)}
+SECONDS: dict[Speed, tuple[float, float]] = {"quick": (20.0, 0.05), "full": (65.0, 0.05)}
 POINTS = 500  # of a curve: more than a screen shows
 
 

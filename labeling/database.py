@@ -14,11 +14,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from labeling import schema
+from labeling.disks import on_network
 
 NAME = "labels.db"
 WAIT_SECONDS = 15.0  # for another process that writes
-# Shared memory between processes, which SQLite's write-ahead log needs, does not work on these (sqlite.org/wal.html).
-NETWORK_DISKS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "afs", "lustre", "glusterfs", "fuse")
 
 
 class StoreError(ValueError):
@@ -123,16 +122,3 @@ def _sentence(error: Exception) -> str:
         return f"{NAME} is busy with another program; try again in a moment. Nothing was stored of this."
     cause = error.strerror if isinstance(error, OSError) else error  # an OSError's own words name folders
     return f"{NAME} in the workspace could not be used ({cause}); look at the disk, then try again."
-
-
-def on_network(path: Path) -> bool:
-    """Whether `path` lies on a disk of another machine, by Linux's list of mounts; False where there is none."""
-    try:
-        mounts = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8", errors="replace").splitlines()]
-    except OSError:
-        return False
-    place = path.resolve()
-    above = [(Path(fields[1]), fields[2]) for fields in mounts if place.is_relative_to(fields[1].replace(r"\040", " "))]
-    # Of two mounts on one folder the later one is seen.
-    kind = max(reversed(above), key=lambda mount: len(mount[0].parts))[1] if above else ""
-    return kind.split(".")[0] in NETWORK_DISKS

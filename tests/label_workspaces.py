@@ -25,6 +25,7 @@ BOXES = (
     ("oath-ceremony.jpg", (240, 111, 291, 176)), ("oath-ceremony.jpg", (528, 141, 575, 205)),
 )  # fmt: skip
 FAR_APART = range(len(BOXES))
+LOCAL_DISK = "/dev/sda1 / ext4 rw 0 0\n"  # a line of /proc/mounts
 CODE, OTHER_CODE = "ABCD-EFGH-JKLM-NPQR", "STUV-WXYZ-2345-6789"
 
 
@@ -139,3 +140,9 @@ def fill(folder: Path) -> Path:
         except OSError:
             pass
     return ballast
+
+
+def with_mounts(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Let Linux list `text` as its mounts."""
+    read = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, *args, **more: text if str(path) == "/proc/mounts" else read(path, *args, **more))

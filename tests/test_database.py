@@ -11,10 +11,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from label_workspaces import assert_one_sentence, child, files_in, fill, read_only, said_by, small_disk
+from label_workspaces import LOCAL_DISK, assert_one_sentence, child, files_in, fill, read_only, said_by, small_disk, with_mounts
 
 from labeling import database, schema
-from labeling.database import NAME, Database, StoreError, on_network
+from labeling.database import NAME, Database, StoreError
 
 ADD = "INSERT INTO consents (purpose, agreed_at) VALUES (?, '')"
 
@@ -331,49 +331,11 @@ def journal(one: Database) -> str:
         return connection.execute("PRAGMA journal_mode").fetchone()[0]
 
 
-LOCAL = "/dev/sda1 / ext4 rw 0 0\n"
-
-
-def with_mounts(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    read = Path.read_text
-    monkeypatch.setattr(Path, "read_text", lambda path, *args, **more: text if str(path) == "/proc/mounts" else read(path, *args, **more))
-
-
-@pytest.mark.parametrize(
-    ("mounts", "remote"),
-    [
-        ("", False),
-        ("nas:/data {here} nfs4 rw 0 0\n", True),
-        ("//nas/data {here} cifs rw 0 0\n", True),
-        ("host {here} fuse.sshfs rw 0 0\n", True),
-        ("host {here} 9p rw 0 0\n", True),
-        ("/dev/sdb1 {here} fuseblk rw 0 0\n", False),  # NTFS of this machine
-        ("tmpfs {here} tmpfs rw 0 0\n", False),
-        ("nas:/data {here}/elsewhere nfs4 rw 0 0\n", False),
-        ("nas:/data {here}x nfs4 rw 0 0\n", False),  # only begins with the same letters
-        ("nas:/data {here} nfs4 rw 0 0\n/dev/sdb1 {here}/my\\040labels ext4 rw 0 0\n", False),  # the nearest one counts
-        ("/dev/sdb1 {here} ext4 rw 0 0\nnas:/data {here}/my\\040labels nfs4 rw 0 0\n", True),
-        ("systemd-1 {here} autofs rw 0 0\nnas:/data {here} nfs4 rw 0 0\n", True),  # of two on one folder, the upper
-    ],
-)  # fmt: skip
-def test_a_disk_of_another_machine_is_known_by_the_list_of_mounts(tmp_path, monkeypatch, mounts, remote):
-    with_mounts(monkeypatch, LOCAL + mounts.replace("{here}", str(tmp_path)))
-    assert on_network(tmp_path / "my labels" / NAME) is remote
-
-
-def test_without_a_list_of_mounts_a_disk_counts_as_local(tmp_path, monkeypatch):
-    def missing(path: Path, *_: object, **__: object) -> str:
-        raise FileNotFoundError(path)
-
-    monkeypatch.setattr(Path, "read_text", missing)
-    assert on_network(tmp_path) is False
-
-
 def test_on_a_local_disk_there_is_a_write_ahead_log_on_another_machines_none(tmp_path, monkeypatch):
     here = Database(tmp_path / "local")
     add(here, "x")
     assert journal(here) == "wal" and (tmp_path / "local" / f"{NAME}-wal").exists()
-    with_mounts(monkeypatch, LOCAL + f"nas:/data {tmp_path} nfs4 rw 0 0\n")
+    with_mounts(monkeypatch, LOCAL_DISK + f"nas:/data {tmp_path} nfs4 rw 0 0\n")
     there = Database(tmp_path / "remote")
     add(there, "x")
     there.fold()
@@ -384,6 +346,6 @@ def test_a_workspace_carried_to_a_disk_of_another_machine_gives_up_its_log(tmp_p
     one = Database(tmp_path)
     add(one, "carried")
     one.close()
-    with_mounts(monkeypatch, LOCAL + f"nas:/data {tmp_path} nfs4 rw 0 0\n")
+    with_mounts(monkeypatch, LOCAL_DISK + f"nas:/data {tmp_path} nfs4 rw 0 0\n")
     there = Database(tmp_path)
     assert journal(there) == "delete" and purposes(there) == ["carried"]
