@@ -81,7 +81,7 @@ def finetune(config: FinetuneConfig, root: Path) -> ModelBundle:
         datasets.load(config.data, "train")  # refuses a snapshot from which a face was withdrawn meanwhile
         result, report = _judged(config, base, lesson, rehearsal, faces, held_out)
         report["seconds"] = round(pulse.seconds, 1)
-        _keep(config, paths, result, report)
+        keep(config, paths, result, report)
     paths.checkpoint.unlink(missing_ok=True)
     return result
 
@@ -309,8 +309,11 @@ def _fingerprint(network, config: FinetuneConfig) -> str:
     return digest.hexdigest()[:8]
 
 
-def _keep(config: FinetuneConfig, paths: RunPaths, result: ModelBundle, report: dict) -> None:
-    """Save the bundle and its report in the run's folder and in the registry, and promote it if that was asked for."""
+def keep(config: FinetuneConfig, paths: RunPaths, result: ModelBundle, report: dict) -> None:
+    """Save the bundle and its report in the run's folder and in the registry, and promote it if that was asked for.
+
+    Raises DataError where a face of the snapshot was withdrawn meanwhile, RegistryError where it cannot be kept.
+    """
     from fer.card import write_taught_card
 
     # First noted, then looked at once more: a withdrawal either comes before and is seen here, or finds the note.

@@ -1,11 +1,12 @@
 """How a network learns from a few hundred corrections without forgetting: `Lesson`.
 
-Each step learns from as many corrections as rehearsed faces. On the rehearsed ones the network also keeps to what the
-old one says (distillation, Hinton et al. 2015, arXiv:1503.02531; against forgetting: Li and Hoiem 2016,
+Each step learns from corrections and from twice as many rehearsed faces. On the rehearsed ones the network keeps to what
+the old one says (distillation, Hinton et al. 2015, arXiv:1503.02531; against forgetting: Li and Hoiem 2016,
 arXiv:1606.09282). They are mixed in pairs (mixup, Zhang et al. 2018, arXiv:1710.09412): between two faces lie the
-doubtful ones, which would change sides first, and of which a few clear faces tell nothing. Batch norms keep their statistics, for those of sixty-four faces, half of them of another look, would
-be neither look's. At the end the old weights and the new ones are averaged (Wortsman et al. 2022, arXiv:2109.01903),
-as far towards the new ones as held-out faces allow. What each part is worth stands in EXPERIMENTS.md.
+doubtful ones, which would change sides first, and of which a few clear faces tell nothing. Batch norms keep their
+statistics, for those of a batch, a third of it of another look, would be neither look's. At the end the old weights and
+the new ones are averaged (Wortsman et al. 2022, arXiv:2109.01903), as far towards the new ones as held-out faces allow.
+What each part is worth stands in EXPERIMENTS.md.
 """
 
 from __future__ import annotations
@@ -34,10 +35,9 @@ class Recipe:
     first: int  # block of the network's features, 0..18, from which on all layers learn
     steps: int
     learning_rate: float  # of AdamW at the first step; it falls as a half cosine to 0
-    batch: int = 64  # faces a step
-    share: float = 0.5  # of the batch that are corrections
-    keep: float = 0.7  # weight of the old network's answers against the votes, on rehearsed faces
-    weight: float = 4.0  # of what is rehearsed against what is corrected
+    batch: int = 96  # faces a step
+    share: float = 1 / 3  # of the batch that are corrections
+    weight: float = 6.0  # of what is rehearsed against what is corrected
     heat: float = 2.0  # temperature at which the two networks' answers are compared
     views: int = 12  # changed views of each correction
     weight_decay: float = 0.02
@@ -98,11 +98,11 @@ class Lesson:
         own = torch.from_numpy(random.integers(len(self.corrections), size=learned))
         for group in self._optimiser.param_groups:
             group["lr"] = self.learning_rate
-        past, votes = self._mixed(recipe.batch - learned, random)
+        past = self._mixed(recipe.batch - learned, random)
         logits = self.new(torch.cat([self.corrections.at(own), past]))
         loss = functional.cross_entropy(logits[:learned], self.corrections.targets[own])
         if len(past):
-            loss = loss + recipe.weight * self._forgotten(logits[learned:], past, votes)
+            loss = loss + recipe.weight * self._forgotten(logits[learned:], past)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss became {loss.item()} at step {self.step}; look for damaged pictures")
         self._optimiser.zero_grad(set_to_none=True)
@@ -147,21 +147,19 @@ class Lesson:
         self._optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]
 
-    def _mixed(self, count: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """`count` pairs of rehearsed faces, each mixed in an even share: activations (n, C, H, W) and votes (n, K)."""
+    def _mixed(self, count: int, random: np.random.Generator) -> Tensor:
+        """`count` pairs of rehearsed faces, each mixed in an even share: activations (n, C, H, W)."""
         one, other = (torch.from_numpy(random.integers(len(self.rehearsed), size=count)) for _ in range(2))
-        share = torch.from_numpy(random.uniform(0.5, 1.0, count).astype(np.float32))[:, None]
-        faces = share[..., None, None] * self.rehearsed.at(one) + (1 - share)[..., None, None] * self.rehearsed.at(other)
-        return faces, share * self.rehearsed.targets[one] + (1 - share) * self.rehearsed.targets[other]
+        share = torch.from_numpy(random.uniform(0.5, 1.0, count).astype(np.float32))[:, None, None, None]
+        return share * self.rehearsed.at(one) + (1 - share) * self.rehearsed.at(other)
 
-    def _forgotten(self, logits: Tensor, faces: Tensor, votes: Tensor) -> Tensor:
-        """How far `logits` are from the `votes` on rehearsed `faces`, and from the old network's answers."""
-        keep, heat = self.recipe.keep, self.recipe.heat
+    def _forgotten(self, logits: Tensor, faces: Tensor) -> Tensor:
+        """How far `logits` of rehearsed `faces` are from the old network's answers."""
+        heat = self.recipe.heat
         with torch.no_grad():
             answers = (self.old(faces) / heat).softmax(dim=1)
         # Times heat², so that the gradient does not shrink with the heat.
-        away = functional.kl_div((logits / heat).log_softmax(dim=1), answers, reduction="batchmean") * heat**2
-        return (1 - keep) * functional.cross_entropy(logits, votes) + keep * away
+        return functional.kl_div((logits / heat).log_softmax(dim=1), answers, reduction="batchmean") * heat**2
 
 
 def joined(bundle: ModelBundle, top: Top) -> nn.Module:

@@ -70,6 +70,11 @@ class Pulse:
             self._write()
 
     @property
+    def step(self) -> int:
+        """How many steps were done at the last beat."""
+        return self._status.step
+
+    @property
     def seconds(self) -> float:
         """Spent in this run so far, in all its processes."""
         return self._spent + time.monotonic() - self._entered

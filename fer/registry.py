@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fer.emotions import CLASSES
 from fer.files import json_object, replace_file
+from fer.origins import FILE as ORIGINS
+from fer.origins import Origin, Origins
 from fer.promotions import Promotions
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent / "weights"
 # Named as in fer.bundle, which needs torch; a list of models does not.
 WEIGHTS, DESCRIPTION, CARD, REPORT = "model.safetensors", "bundle.json", "card.md", "report.json"
-TAKEN = ("shipped", "active.json", "history.jsonl")  # names in the folder that no version can have
+TAKEN = ("shipped", "active.json", "history.jsonl", ORIGINS)  # names in the folder that no version can have
 WHO, WHY = 80, 500  # characters kept of who promoted and why
 T = TypeVar("T")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,119}")
@@ -49,6 +51,7 @@ class ModelVersion:
     `figures` holds what was measured, by the name of the faces: {n, accuracy, …}, with accuracy_before where it was
     compared with its parent. `damaged` says why it cannot be loaded. `withdrawn` is set where faces were withdrawn
     from a snapshot that it, or a model it goes back to, has learned from: it may be used, but should be replaced.
+    `origin` says where it was fetched, of one that came from the Hub.
     """
 
     version: str
@@ -63,6 +66,7 @@ class ModelVersion:
     damaged: str | None = None
     withdrawn: bool = False
     card: Path | None = None
+    origin: Origin | None = None
 
     def report(self) -> dict | None:
         """The report of how it was made and compared with its parent; None where there is none."""
@@ -79,7 +83,7 @@ class ModelVersion:
             "version": self.version, "folder": str(self.folder), "parent": self.parent, "snapshot": self.snapshot,
             "command": self.command, "date": self.date, "figures": self.figures, "active": self.active,
             "shipped": self.shipped, "damaged": self.damaged, "withdrawn": self.withdrawn,
-            "card": self.card and str(self.card), "verdict": self.verdict(),
+            "card": self.card and str(self.card), "verdict": self.verdict(), "origin": self.origin and self.origin.as_dict(),
         }  # fmt: skip
 
 
@@ -91,6 +95,7 @@ class Registry:
 
     def __init__(self, root: Path, shipped: Path = SHIPPED) -> None:
         self.root, self.shipped = Path(root), Path(shipped)
+        self.origins = Origins(self.root)
         self._promotions = Promotions(self.root)
 
     @property
@@ -137,7 +142,7 @@ class Registry:
         target = self.shipped if ships else self.root / version
         with self._locked():
             if ships or _fault(target, version) is None:
-                if _checksum(target) != _checksum(source):
+                if _checksum(target) != _checksum(source) or _use(target) != _use(source):
                     raise RegistryError(f"There is another model called {version} already; give the new one another name.")
             else:
                 self._copy(source, target)
@@ -146,6 +151,12 @@ class Registry:
                     abandoned.unlink()
                 replace_file(target / REPORT, lambda partial: shutil.copyfile(report, partial))
         return self.find(version)
+
+    def note_origin(self, origin: Origin) -> Origin:
+        """Remember where a version was fetched. Raises RegistryError where the disk does not obey."""
+        with self._locked():
+            self.origins.note(origin)
+        return origin
 
     def active(self) -> ModelVersion:
         """The one that serves: what the pointer names or, if that is damaged, the last good one before it."""
@@ -276,7 +287,7 @@ class Registry:
             version=name, folder=folder, parent=_text(parent.get("version")), snapshot=_text(made.get("snapshot")),
             command=_text(made.get("command")), date=_text(made.get("date")), figures=_figures(folder, made), active=active,
             shipped=folder == self.shipped, damaged=_fault(folder, name), withdrawn=self._withdrawn(made),
-            card=folder / CARD if (folder / CARD).is_file() else None,
+            card=folder / CARD if (folder / CARD).is_file() else None, origin=self.origins.of(name),
         )  # fmt: skip
 
     def _withdrawn(self, made: object) -> bool:
@@ -367,6 +378,12 @@ def _fault(folder: Path, name: str) -> str | None:
     return None
 
 
+def _use(folder: Path) -> dict:
+    """How the model in `folder` is used, beside its weights: two that differ in it give different scores."""
+    said = json_object(folder / DESCRIPTION) or {}
+    return {name: said.get(name) for name in ("arch", "classes", "preprocess", "temperature")}
+
+
 def _checksum(folder: Path) -> str | None:
     """SHA-256 of the weights; None where they cannot be read."""
     try:
@@ -395,9 +412,9 @@ def _figures(folder: Path, made: dict) -> dict[str, dict]:
             found[f"{report.get('data')} {report.get('split')}"] = {
                 name: report[name] for name in ("n", "accuracy", "macro_f1", "macro_f1_50", "ece") if name in report
             }
-    measured = made.get("candidates")
-    if not found and isinstance(measured, dict) and made.get("kept") in measured:
-        found["validation"] = {"accuracy": measured[made["kept"]]}
+    measured, kept = made.get("candidates"), _text(made.get("kept"))
+    if not found and isinstance(measured, dict) and isinstance(measured.get(kept), float):
+        found["validation"] = {"accuracy": measured[kept]}
     return found
 
 

@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 
 
 class Serving:
-    """A recognizer with the active model of `registry`, or with the model `chosen` (a folder or a version) for good.
+    """A recognizer with the active model of `registry`, or with the model `chosen` for good: a folder, a version, or
+    ``hub:USER/NAME[@REVISION]``.
 
     A promotion, also one made by another process, is followed within a second or two: the new model is loaded and
     tried beside the old one, which answers until then; what is under way ends with the old one. `ready` is called
@@ -113,8 +114,20 @@ class Serving:
         from fer import bundle
 
         if self._chosen:
-            return bundle.load(self.registry.folder(self._chosen)), None
+            return self._load_chosen(bundle.load)
         return self.registry.load_active()
+
+    def _load_chosen(self, load: Callable[[Path], "ModelBundle"]) -> tuple["ModelBundle", str | None]:
+        from fer import exchange
+        from fer.hub import HubError
+
+        try:
+            folder, warning = exchange.chosen(self.registry, self._chosen)
+        except HubError as error:  # no reason to have no app
+            folder, warning = self.registry.shipped, f"The model that ships serves in place of {self._chosen}. {error}"
+        if warning:
+            log.warning("%s", warning)
+        return load(folder), warning
 
     def _follow(self) -> None:
         """Take the model that is active now into service, unless it serves already."""

@@ -16,6 +16,7 @@ from fer.registry import ModelVersion, Registry
 from fer.runs import Run
 
 if TYPE_CHECKING:
+    from fer.remote import Order
     from fer.trial import Trial
 
 Speed = Literal["quick", "full"]
@@ -40,9 +41,10 @@ class Workshop:
 
     def start(
         self, snapshot: Path, speed: str = "quick", base: str | None = None,
-        promote: Literal["never", "if-better"] = "never", rehearsal: str = "", seed: int = 0,
+        promote: Literal["never", "if-better"] = "never", rehearsal: str = "", seed: int = 0, on: Order | None = None,
     ) -> Run:  # fmt: skip
-        """Begin to fine-tune `base`, the active version by default, on the snapshot in the folder `snapshot`.
+        """Begin to fine-tune `base`, the active version by default, on the snapshot in the folder `snapshot`; `on` a rented
+        machine where one was ordered.
 
         Raises WorkshopError for a speed that is none, RunError while another run is active, RegistryError for a base
         that is not there.
@@ -54,7 +56,10 @@ class Workshop:
             f"snapshot:{snapshot.resolve()}", str(begins.resolve()), speed, rehearsal, promote, seed,
             str((self.workspace / "models").resolve()),
         )  # fmt: skip
-        return runs.start(self.runs, "fer.finetune", {**asdict(config), "command": config.command}, label=speed)
+        settings = {**asdict(config), "command": config.command}
+        if on:
+            return runs.start(self.runs, "fer.remote", {**settings, "on": asdict(on)}, label=speed)
+        return runs.start(self.runs, "fer.finetune", settings, label=speed)
 
     def newest(self) -> Run | None:
         """The run that was started last."""
@@ -66,6 +71,10 @@ class Workshop:
         if active is None:
             raise WorkshopError("No run is active; there is nothing to stop.")
         runs.stop(active)
+        if active.config().get("on"):
+            from fer import remote
+
+            remote.tidy(active)  # where its process had no time to do so
         return active
 
     def resume(self) -> Run:
@@ -96,7 +105,8 @@ class Workshop:
         expected = fixed + each * faces
         for run in runs.listed(self.runs):
             report = run.report() or {}
-            if report.get("kind") == "finetune" and report.get("speed") == speed and run.status().state == "finished":
+            here = report.get("kind") == "finetune" and not report.get("on")
+            if here and report.get("speed") == speed and run.status().state == "finished":
                 return report["seconds"] * expected / (fixed + each * (report["learned_from"] + report["held_out"]))
         return expected
 

@@ -1,4 +1,4 @@
-"""The command line: ``python -m labeling stats | import | export | snapshot | withdraw``; ``--help`` says more.
+"""The command line: ``python -m labeling stats | import | export | snapshot | withdraw | sync``; ``--help`` says more.
 
 Needs no torch, but for photos, which have to be cut into faces.
 """
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("stopped; what an import has brought is kept, and the same command goes on from there", file=sys.stderr)
         return 130
     print(json.dumps(parsed.plain(answer)) if parsed.json else parsed.words(answer))
-    return 0
+    return 1 if getattr(answer, "problem", None) else 0
 
 
 def _store(arguments: argparse.Namespace):
@@ -125,6 +125,8 @@ def _snapshot_in_words(answer: dict) -> str:
     words = f"{answer['train']} faces to train on, {answer['val']} to choose by, {answer['test']} to test on"
     if answer["left_out"]:
         words += f"; {answer['left_out']} near copies of held-out faces are left out"
+    if answer.get("held"):
+        words += f"; {answer['held']} labels of newcomers are not in it until others agree"
     return f"{words}\nuse it as snapshot:{answer['folder']}"
 
 
@@ -144,6 +146,34 @@ def _withdraw_in_words(answer: dict) -> str:
     if answer["models"]:
         words += f"; these models were trained on them and keep what they learned: {', '.join(answer['models'])}"
     return words
+
+
+# --- sync ---------------------------------------------------------------------------------------
+
+
+def _sync(arguments: argparse.Namespace):
+    from fer.hub import LabelRepository
+    from labeling.store import LabelStore
+    from labeling.sync import Sync
+
+    if not arguments.repository:
+        raise ValueError("there is no repository to sync with; name one with --repository USER/NAME or FER_LABELS_REPO")
+    repository = LabelRepository(arguments.repository)
+    store = LabelStore(arguments.workspace / "labels")
+    try:
+        done = Sync(store, repository, arguments.workspace).once()
+    finally:
+        store.close()
+    if done.problem:
+        print(f"error: {done.problem}", file=sys.stderr)
+    return done
+
+
+def _sync_in_words(done) -> str:
+    words = f"{done.repository}: {done.faces} faces and {done.labels} labels came, {done.sent} went, {done.waiting} wait"
+    if done.removed:
+        words += f"; {done.removed} withdrawn elsewhere were removed here"
+    return words + "".join(f"\n{name} cannot be read and was left alone" for name in done.damaged)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -173,7 +203,14 @@ def _parser() -> argparse.ArgumentParser:
     withdraw.add_argument("code", metavar="CODE")
     withdraw.set_defaults(run=_withdraw, words=_withdraw_in_words)
 
-    for command in (stats, bring_in, export, snapshot, withdraw):
+    sync = commands.add_parser("sync", help="send what is new to a private repository on the Hub, and read what is new there")
+    sync.add_argument(
+        "--repository", metavar="USER/NAME", default=os.environ.get("FER_LABELS_REPO"),
+        help="a data set repository, made (private) where there is none; the token is HF_TOKEN's (default: FER_LABELS_REPO)",
+    )  # fmt: skip
+    sync.set_defaults(run=_sync, words=_sync_in_words, plain=lambda done: done.as_dict())
+
+    for command in (stats, bring_in, export, snapshot, withdraw, sync):
         command.add_argument(
             "--workspace", type=Path, default=Path(os.environ.get("FER_WORKSPACE", "workspace")), metavar="DIR",
             help="the folder the app uses (default: ./workspace, or FER_WORKSPACE)",

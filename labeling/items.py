@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,15 +78,20 @@ class Catalogue:
             "SELECT id FROM items WHERE image = ? AND (? IS NULL OR consent = ?) ORDER BY id LIMIT 1",
             (image, consent, consent),
         ).fetchone()
-        if same:
-            return same["id"]
+        return same["id"] if same else self.insert(connection, item, image, marks, consent, None, now())
+
+    def insert(
+        self, connection: sqlite3.Connection, item: NewItem, image: str | None, marks: tuple[int, int] | None,
+        consent: int | None, uid: str | None, added_at: str,
+    ) -> int:  # fmt: skip
+        """As `add`, where it is known not to be here; `uid` None gives it a name of its own."""
         twin, group = (marks and self._first_like(marks)) or (None, item.group)
         mark = marks and marks[0]
         cursor = connection.execute(
             'INSERT INTO items (image, width, height, box, landmarks, fingerprint, twin, source, "group", '
-            "name, split, consent, added_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "name, split, consent, added_at, uid) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (image, item.width, item.height, _json(item.box), _json(item.landmarks), mark, twin, item.source, group,
-             item.name, item.split, consent, now()),
+             item.name, item.split, consent, added_at, uid or secrets.token_hex(16)),
         )  # fmt: skip
         if mark is not None:
             self._remember(mark, twin or cursor.lastrowid, group)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import sqlite3
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from labeling.labels import CANNOT_TELL, LABELS, NOT_A_FACE
-from labeling.schema import now
+from labeling.schema import in_words, now
 
 LONGEST_NAME = 60  # letters of an annotator's name
 LONGEST_REQUEST = 200
@@ -99,9 +100,10 @@ def insert(
         "INSERT INTO judgements (request, item, annotator, kind, label, second, votes, undoes, suggested, model, "
         "probabilities, consent, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (judgement.request, item, annotator, kind, judgement.label, judgement.second,
-         judgement.votes and json.dumps(judgement.votes), undoes, suggested, model, probabilities, consent, judgement.at or now()),
+         judgement.votes and json.dumps(judgement.votes), undoes, suggested, model, probabilities, consent,
+         _after_all(connection, item, annotator, judgement.at or now())),
     )  # fmt: skip
-    _settle(connection, item, annotator)
+    settle(connection, item, annotator)
     return find_annotation(connection, judgement.request)
 
 
@@ -133,11 +135,23 @@ def _answered_before(connection: sqlite3.Connection, item: int, annotator: str) 
     return connection.execute(query, (item, annotator)).fetchone() is not None
 
 
-def _settle(connection: sqlite3.Connection, item: int, annotator: str) -> None:
-    """What stands is the person's last judgement that was not taken back."""
+def _after_all(connection: sqlite3.Connection, item: int, annotator: str, at: str) -> str:
+    """`at`, or a little after the person's newest judgement on `item`: times say which is the last, on every copy of the app."""
+    query = "SELECT max(at) FROM judgements WHERE item = ? AND annotator = ?"
+    (newest,) = connection.execute(query, (item, annotator)).fetchone()
+    if newest is None or at > newest:
+        return at
+    try:
+        return in_words(dt.datetime.fromisoformat(newest.replace("Z", "+00:00")) + dt.timedelta(milliseconds=1))
+    except ValueError:  # a time in words of its own, as somebody's file had it
+        return at
+
+
+def settle(connection: sqlite3.Connection, item: int, annotator: str) -> None:
+    """What stands is the person's last judgement that was not taken back: by its time, so that all copies agree."""
     last = connection.execute(
         "SELECT id, label, votes FROM judgements AS j WHERE item = ? AND annotator = ? AND kind <> 'undo' "
-        "AND NOT EXISTS (SELECT 1 FROM judgements WHERE undoes = j.id) ORDER BY id DESC LIMIT 1", (item, annotator)
+        "AND NOT EXISTS (SELECT 1 FROM judgements WHERE undoes = j.id) ORDER BY at DESC, request DESC LIMIT 1", (item, annotator)
     ).fetchone()  # fmt: skip
     if last is None:
         connection.execute("DELETE FROM standing WHERE item = ? AND annotator = ?", (item, annotator))

@@ -9,6 +9,7 @@ from labeling.labels import ANSWERS, CANNOT_TELL, LABELS, NOT_A_FACE
 from labeling.labels import title as titled
 from labeling.snapshot import gathered
 from labeling.store import LabelStore
+from labeling.trust import weighed
 
 EXPRESSIONS = tuple(one.name for one in ANSWERS if one.name not in (CANNOT_TELL, NOT_A_FACE))
 TO_LEARN = 20  # faces to learn from below which no run starts
@@ -30,6 +31,8 @@ class Readiness:
     no_expression: int  # labelled only as cannot tell or not a face
     undecided: int  # held out, but no expression has more than half of the votes: not tested on
     missing: tuple[tuple[str, int], ...]  # expression, how many more faces before it helps
+    held: int = 0  # labels of newcomers that wait for a second opinion: not learned from, not tested on
+    over: int = 0  # labels above the share of one contributor: neither
 
     @property
     def to_learn(self) -> int:
@@ -52,8 +55,14 @@ class Readiness:
 
     @property
     def words(self) -> str:
-        """Whether a run can start, and what it would be worth, in one sentence."""
+        """Whether a run can start, and what it would be worth, in one sentence; another one where labels wait."""
+        return " ".join([self._verdict, *self._waiting()])
+
+    @property
+    def _verdict(self) -> str:
         if not self.to_learn and not self.to_test:
+            if self.held:
+                return "No face has an expression as its label yet that counts."
             return "No face has an expression as its label yet; correct faces on the Try tab, label some, or import labelled ones."
         if self.to_learn < TO_LEARN:
             return f"Too few to learn from: {_faces(self.to_learn)}, and a run needs {TO_LEARN}; label {TO_LEARN - self.to_learn} more."
@@ -66,6 +75,12 @@ class Readiness:
                 f"{'is' if self.to_test == 1 else 'are'} too few to tell whether it helps: that takes {TO_TELL}."
             )
         return f"A run can start: it learns from {_faces(self.to_learn)} and is tested on {self.to_test} that it never sees."
+
+    def _waiting(self) -> Iterable[str]:
+        if self.held:
+            yield f"{_labels(self.held)} of newcomers {'waits' if self.held == 1 else 'wait'} for a second opinion (Data tab)."
+        if self.over:
+            yield f"{_labels(self.over)} {'is' if self.over == 1 else 'are'} left out because one contributor gave too large a share."
 
     def as_dict(self) -> dict:
         """Plain JSON values."""
@@ -95,7 +110,10 @@ def readiness(store: LabelStore) -> Readiness:
             groups.add(line["group"])
         else:
             undecided += 1
-    return Readiness(learn, held_out, len(groups), left_out, no_expression, undecided, tuple(_missing(learn)))
+    found = weighed(store)
+    return Readiness(
+        learn, held_out, len(groups), left_out, no_expression, undecided, tuple(_missing(learn)), found.held, found.over
+    )  # fmt: skip
 
 
 def _leading(votes: dict[str, float]) -> tuple[str, bool]:
@@ -108,6 +126,10 @@ def _missing(learn: dict[str, int]) -> Iterable[tuple[str, int]]:
     for name, count in learn.items():
         if 0 < count < HELPS:
             yield name, HELPS - count
+
+
+def _labels(count: int) -> str:
+    return f"{count:,} label{'' if count == 1 else 's'}"
 
 
 def _faces(count: int) -> str:

@@ -84,7 +84,117 @@ CREATE TABLE scores (             -- the newest reading of each item by a model
 CREATE INDEX scores_model ON scores (model);
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)  # number n brings a file from version n - 1 to version n
+# What copies of the app tell each other through a repository on the Hub: labeling/sync.py. A row of consents, items,
+# judgements and trust stands in `outbox` until it is on the Hub; from then on it is `carried` by a file there.
+_SYNC = """
+ALTER TABLE items ADD COLUMN uid TEXT;  -- the name of the face on all copies; 32 hexadecimal digits drawn at random
+UPDATE items SET uid = lower(hex(randomblob(16)));
+CREATE UNIQUE INDEX items_uid ON items (uid);
+CREATE TRIGGER items_named AFTER INSERT ON items WHEN new.uid IS NULL BEGIN
+    UPDATE items SET uid = lower(hex(randomblob(16))) WHERE id = new.id;
+END;
+CREATE TABLE aliases (            -- what other copies call a face that is here: the same picture under the same consent
+    uid TEXT PRIMARY KEY, item INTEGER NOT NULL REFERENCES items (id)
+) WITHOUT ROWID;
+CREATE INDEX aliases_item ON aliases (item);
+CREATE TABLE outbox (             -- rows that are not on the Hub
+    kind TEXT NOT NULL CHECK (kind IN ('consent', 'item', 'judgement', 'trust')), row INTEGER NOT NULL,
+    bulk INTEGER NOT NULL,        -- 1: an import brought it; what people give goes first
+    file TEXT,                    -- the batch it goes out in, named before it is sent; NULL: none yet
+    PRIMARY KEY (kind, row)
+) WITHOUT ROWID;
+CREATE INDEX outbox_file ON outbox (file) WHERE file IS NOT NULL;
+CREATE TABLE files (              -- batches on the Hub
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    sha256 TEXT NOT NULL,
+    sure INTEGER NOT NULL,        -- 0: it was sent, and no answer came
+    tainted INTEGER NOT NULL DEFAULT 0  -- 1: it holds something that was withdrawn
+);
+CREATE TABLE carried (            -- which rows are in which file; 'alias': the item under another copy's name for it
+    kind TEXT NOT NULL, row INTEGER NOT NULL, file INTEGER NOT NULL REFERENCES files (id) ON DELETE CASCADE,
+    PRIMARY KEY (kind, row, file)
+) WITHOUT ROWID;
+CREATE INDEX carried_file ON carried (file);
+CREATE TABLE gone (               -- what was withdrawn on any copy: uids of faces, hashes of the hashes of codes
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE, at TEXT NOT NULL,
+    told INTEGER NOT NULL         -- whether the other copies know, or need not
+);
+CREATE TABLE orphans (            -- judgements that came before the face, or the judgement, they are about
+    needs TEXT NOT NULL, record TEXT NOT NULL, file INTEGER NOT NULL REFERENCES files (id) ON DELETE CASCADE,
+    PRIMARY KEY (needs, record)
+) WITHOUT ROWID;
+CREATE INDEX orphans_file ON orphans (file);
+CREATE TABLE hub (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TRIGGER consents_wait AFTER INSERT ON consents BEGIN
+    INSERT INTO outbox (kind, row, bulk) VALUES ('consent', new.id, 0);
+END;
+CREATE TRIGGER items_wait AFTER INSERT ON items BEGIN
+    INSERT INTO outbox (kind, row, bulk) VALUES ('item', new.id, new.name IS NOT NULL);
+END;
+CREATE TRIGGER judgements_wait AFTER INSERT ON judgements BEGIN
+    INSERT INTO outbox (kind, row, bulk) VALUES ('judgement', new.id, substr(new.request, 1, 7) = 'import:');
+END;
+CREATE TRIGGER consents_leave AFTER DELETE ON consents BEGIN
+    UPDATE files SET tainted = 1 WHERE id IN (SELECT file FROM carried WHERE kind = 'consent' AND row = old.id);
+    DELETE FROM carried WHERE kind = 'consent' AND row = old.id;
+    DELETE FROM outbox WHERE kind = 'consent' AND row = old.id;
+END;
+CREATE TRIGGER judgements_leave AFTER DELETE ON judgements BEGIN
+    UPDATE files SET tainted = 1 WHERE id IN (SELECT file FROM carried WHERE kind = 'judgement' AND row = old.id);
+    DELETE FROM carried WHERE kind = 'judgement' AND row = old.id;
+    DELETE FROM outbox WHERE kind = 'judgement' AND row = old.id;
+END;
+CREATE TRIGGER items_leave BEFORE DELETE ON items BEGIN
+    INSERT OR IGNORE INTO gone (name, at, told) SELECT uid, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
+        NOT EXISTS (SELECT 1 FROM carried WHERE kind IN ('item', 'alias') AND row = old.id)
+        FROM (SELECT old.uid AS uid UNION ALL SELECT uid FROM aliases WHERE item = old.id);
+    UPDATE files SET tainted = 1 WHERE id IN (SELECT file FROM carried WHERE kind IN ('item', 'alias') AND row = old.id);
+    DELETE FROM carried WHERE kind IN ('item', 'alias') AND row = old.id;
+    DELETE FROM outbox WHERE kind = 'item' AND row = old.id;
+    DELETE FROM aliases WHERE item = old.id;
+END;
+CREATE TRIGGER tainted_files_are_not_sent AFTER UPDATE OF tainted ON files WHEN new.tainted AND NOT old.tainted BEGIN
+    UPDATE outbox SET file = NULL WHERE file = new.name;
+END;
+CREATE TRIGGER gone_orphans AFTER INSERT ON gone BEGIN
+    UPDATE files SET tainted = 1 WHERE id IN (SELECT file FROM orphans WHERE needs = new.name);
+    DELETE FROM orphans WHERE needs = new.name;
+END;
+INSERT INTO outbox (kind, row, bulk) SELECT 'consent', id, 0 FROM consents;
+INSERT INTO outbox (kind, row, bulk) SELECT 'item', id, name IS NOT NULL FROM items;
+INSERT INTO outbox (kind, row, bulk) SELECT 'judgement', id, substr(request, 1, 7) = 'import:' FROM judgements;
+"""
+
+# Whose labels training may use: labeling/trust.py. A name that is not here came with an import or from people at home.
+# To be part of migration 2, and its rows of the sync (trust.put merges those of another copy): on a Space nothing else
+# remembers who is new and whom the owner released.
+_TRUST = """
+CREATE TABLE trust (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    contributor TEXT NOT NULL UNIQUE, -- the annotator's name; of a visitor with "#" and the first 16 letters of consents.code
+    standing TEXT NOT NULL CHECK (standing IN ('new', 'held', 'trusted', 'owner')),
+    "by" TEXT NOT NULL,           -- who said so
+    at TEXT NOT NULL              -- UTC; of who is new: since when, '' for all labels under that name
+);
+CREATE TRIGGER trust_waits AFTER INSERT ON trust BEGIN
+    INSERT OR IGNORE INTO outbox (kind, row, bulk) VALUES ('trust', new.id, 0);
+END;
+CREATE TRIGGER trust_waits_again AFTER UPDATE ON trust BEGIN
+    INSERT OR REPLACE INTO outbox (kind, row, bulk) VALUES ('trust', new.id, 0);
+END;
+CREATE TRIGGER trust_leaves AFTER DELETE ON trust BEGIN
+    UPDATE files SET tainted = 1 WHERE id IN (SELECT file FROM carried WHERE kind = 'trust' AND row = old.id);
+    DELETE FROM carried WHERE kind = 'trust' AND row = old.id;
+    DELETE FROM outbox WHERE kind = 'trust' AND row = old.id;
+END;
+CREATE TRIGGER trust_withdrawn AFTER DELETE ON consents WHEN old.code IS NOT NULL BEGIN
+    DELETE FROM trust WHERE substr(contributor, -17) = '#' || substr(old.code, 1, 16);
+END;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SYNC + _TRUST)  # number n brings a file from version n - 1 to version n
 
 
 class NewerSchema(ValueError):
@@ -95,15 +205,16 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: tuple[str, .
     """Apply to the file at `path`, open as `connection`, what it lacks of `migrations`.
 
     Each is applied together with its number, in one transaction, after a backup beside the file
-    (``labels.db.before-2``; none before the first). Raises NewerSchema, having touched nothing.
+    (``labels.db.before-2``; none of a file that is new). Raises NewerSchema, having touched nothing.
     """
     if version(connection) > len(migrations):
         raise NewerSchema(
             f"{path.name} was written by a newer version of Expression Studio (schema {version(connection)}, this one "
             f"knows {len(migrations)}); update Expression Studio or choose another --workspace. Nothing was changed."
         )
-    for number in range(version(connection) + 1, len(migrations) + 1):
-        if number > 1:
+    found = version(connection)
+    for number in range(found + 1, len(migrations) + 1):
+        if found > 0:
             backup(connection, path.with_name(f"{path.name}.before-{number}"), number - 1)
         _apply(connection, number, migrations[number - 1])
 
@@ -134,7 +245,12 @@ def backups(path: Path) -> list[Path]:
 
 def now() -> str:
     """The time as the tables keep it: UTC, to the millisecond."""
-    return dt.datetime.now(dt.timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return in_words(dt.datetime.now(dt.timezone.utc))
+
+
+def in_words(moment: dt.datetime) -> str:
+    """A moment that knows its zone, as the tables keep it."""
+    return moment.astimezone(dt.timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _apply(connection: sqlite3.Connection, number: int, migration: str) -> None:

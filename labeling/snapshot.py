@@ -22,6 +22,7 @@ from labeling.items import Item, item_of
 from labeling.schema import now
 from labeling.splits import SIDES, side_of
 from labeling.store import LabelStore
+from labeling.trust import weigh, weighed
 
 MANIFEST, IMAGES, MARK, TRAINED = "manifest.jsonl", "images", "WITHDRAWN.json", "TRAINED.jsonl"
 SECOND_SHARE = 0.5  # weight of a second expression beside the first
@@ -40,20 +41,27 @@ class Snapshot:
     folder: Path
     faces: dict[str, int]
     left_out: int
+    held: int = 0  # labels of newcomers that are not in it: they wait for a second opinion
 
     def as_dict(self) -> dict:
         """Plain JSON values."""
-        return {"id": self.id, "folder": str(self.folder), **self.faces, "left_out": self.left_out}
+        held = {"held": self.held} if self.held else {}
+        return {"id": self.id, "folder": str(self.folder), **self.faces, "left_out": self.left_out, **held}
 
 
 def take(store: LabelStore, root: Path) -> Snapshot:
     """A snapshot of all faces with pixels and a label, in a folder of `root`; the one that is there if nothing changed.
 
+    Labels that are held, or above the share of one contributor, are not in it (labeling.trust).
     Raises SnapshotError when no face has a label, StoreError when the disk does not obey.
     """
     lines, left_out = gathered(store)
     if not lines:
-        raise SnapshotError("No face has a label yet; label some, or import labelled ones.")
+        held = weighed(store).held
+        raise SnapshotError(
+            f"The {held:,} labels given so far wait for a second opinion; say what you see on the Label tab, or release whoever "
+            "gave them on the Data tab." if held else "No face has a label yet; label some, or import labelled ones."
+        )  # fmt: skip
     text = "".join(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n" for line in lines)
     number = hashlib.sha256(text.encode()).hexdigest()[:16]
     with sentences():
@@ -64,7 +72,7 @@ def take(store: LabelStore, root: Path) -> Snapshot:
         forget(root, store.withdrawn())
         raise SnapshotError("A face was withdrawn while the snapshot was being taken; take it again.")
     counts = Counter(line["split"] for line in lines)
-    return Snapshot(number, folder, {side: counts[side] for side in SIDES}, left_out)
+    return Snapshot(number, folder, {side: counts[side] for side in SIDES}, left_out, weighed(store).held)
 
 
 def forget(root: Path, withdrawn: set[int]) -> list[str]:
@@ -138,13 +146,16 @@ def _ancestry(description: object) -> Iterator[str]:
 
 
 def _labelled(store: LabelStore) -> Iterator[tuple[Item, dict[str, float]]]:
-    """Every face with pixels that somebody labelled, and its votes."""
-    query = """SELECT items.*, judgements.label, judgements.second, judgements.votes FROM items
+    """Every face with pixels that somebody labelled, and the votes that training may use."""
+    query = """SELECT items.*, judgements.label, judgements.second, judgements.votes, judgement FROM items
                JOIN standing ON standing.item = items.id JOIN judgements ON judgements.id = standing.judgement
                WHERE image IS NOT NULL AND standing.label IS NOT NULL ORDER BY image, items.id"""
     with store.database.reading() as connection:
+        left_out = weigh(connection).left_out
         item, votes = None, Counter()
         for row in connection.execute(query):
+            if row["judgement"] in left_out:
+                continue
             if item is None or row["id"] != item.id:
                 if item is not None:
                     yield item, dict(votes)

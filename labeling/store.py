@@ -55,7 +55,7 @@ class LabelStore:
         self.database = Database(Path(folder))
         self.images = ImageFiles(Path(folder) / "images")
         try:
-            self._tidy()
+            self.tidy()
         except BaseException:
             self.close()
             raise
@@ -256,7 +256,7 @@ class LabelStore:
         What remains is the number and time of each. Where that was cut off, the same again removes the last traces.
         Raises UnknownItem where nothing is kept under `code`.
         """
-        unfinished = self._tidy()
+        unfinished = self.tidy()
         try:
             with self.database.writing() as connection:
                 gone = consents.withdraw(connection, code)
@@ -264,7 +264,7 @@ class LabelStore:
             if unfinished:
                 return 0
             raise
-        self._tidy()
+        self.tidy()
         return gone
 
     def withdrawn(self) -> set[int]:
@@ -272,14 +272,7 @@ class LabelStore:
         with self.database.reading() as connection:
             return {row["item"] for row in connection.execute("SELECT item FROM withdrawn")}
 
-    # --- inside ---------------------------------------------------------------------------------
-
-    def _keep(self, items: Sequence[NewItem]) -> Iterator[str | None]:
-        """Put the pictures of `items` on disk; their names. Inside a transaction: nothing is removed meanwhile."""
-        names = iter(self.images.put_all(one.png for one in items if one.png is not None))
-        return (None if one.png is None else next(names) for one in items)
-
-    def _tidy(self) -> bool:
+    def tidy(self) -> bool:
         """Remove what a withdrawal leaves: picture files, backups, traces in the database; whether there was any.
 
         Goes on where a process was killed half-way.
@@ -296,6 +289,13 @@ class LabelStore:
         with self.database.writing() as connection:
             connection.execute("DELETE FROM untidy")
         return True
+
+    # --- inside ---------------------------------------------------------------------------------
+
+    def _keep(self, items: Sequence[NewItem]) -> Iterator[str | None]:
+        """Put the pictures of `items` on disk; their names. Inside a transaction: nothing is removed meanwhile."""
+        names = iter(self.images.put_all(one.png for one in items if one.png is not None))
+        return (None if one.png is None else next(names) for one in items)
 
     def _remove_doomed(self) -> None:
         with self.database.writing() as connection:

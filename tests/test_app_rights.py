@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from http.cookiejar import CookieJar
 from pathlib import Path
 
 import pytest
-from calls import ask_component, assert_sentence, call, endpoints, http, server_functions
+from calls import ask_component, assert_sentence, call, config, endpoints, http, server_functions
 from label_workspaces import face
 
 import app
 from labeling.items import NewItem
+from labeling.judgements import Judgement
 from labeling.people import COOKIE, LABELER, OWNER, PUBLIC, REFUSALS
 
 STRANGERS = {
@@ -28,7 +31,8 @@ STRANGERS = {
 }
 # What each function would need in order to do something, in place of ITEM and REQUEST what is there.
 API_VALUES = {
-    "next": ["Eve"], "label": ["ITEM", "fear", "Eve", "by-api"], "skip": ["ITEM", "Eve", "by-api"], "undo": ["REQUEST"], "stats": [],
+    "next": ["Eve"], "label": ["ITEM", "fear", "Eve", "by-api"], "skip": ["ITEM", "Eve", "by-api"], "undo": ["REQUEST"],
+    "stats": [],
     "import": ["nothing:nowhere"], "export": ["nothing:nowhere"], "snapshot": [],
     "readiness": [], "train_start": ["quick"], "train_status": [], "train_stop": [], "train_resume": [],
     "models": [], "compare": ["shipped", "shipped"], "promote": ["shipped", "Eve", "rights"], "rollback": ["Eve"],
@@ -38,13 +42,16 @@ PAGE_VALUES = {
     "label.more": {"annotator": "Eve", "count": 2}, "label.undo": {"request": "REQUEST"},
     "label.judge": {"request": "by-page", "item": "ITEM", "annotator": "Eve", "label": "fear", "second": None},
     "label.counts": {"annotator": "Eve"},
-    "data.counts": {}, "data.parted": {"one": "fear", "other": "anger"}, "data.doubtful": {}, "data.imports": {}, "data.snapshot": {},
+    "data.counts": {}, "data.parted": {"one": "fear", "other": "anger"}, "data.doubtful": {}, "data.imports": {},
+    "data.snapshot": {},
     "data.part": {"upload": "rights", "name": "faces.zip", "at": 0, "data": "eA=="}, "data.hand_out": {"kind": "nothing"},
-    "data.bring": {"upload": "nothing", "name": "faces.zip"},
+    "data.bring": {"upload": "nothing", "name": "faces.zip"}, "data.faces": {"newcomer": "nothing"},
+    "data.release": {"newcomer": "nothing", "release": True},
     "train.readiness": {}, "train.look": {"log": True}, "train.start": {"speed": "quick"}, "train.stop": {}, "train.resume": {},
     "train.pictures": {"run": "nothing", "names": []}, "train.use": {"version": "shipped", "who": "Eve", "why": "rights"},
     "models.listing": {}, "models.card": {"version": "shipped"}, "models.compare": {"one": "shipped", "other": "shipped"},
-    "models.compared": {}, "models.promote": {"version": "shipped", "who": "Eve", "why": "rights"}, "models.rollback": {"who": "Eve"},
+    "models.compared": {}, "models.promote": {"version": "shipped", "who": "Eve", "why": "rights"},
+    "models.rollback": {"who": "Eve"},
 }  # fmt: skip
 
 
@@ -66,8 +73,6 @@ def any_app(request, app_served, open_app) -> tuple[app.Services, str]:
 @pytest.fixture
 def labelled(any_app) -> dict[str, object]:
     """A face somebody labelled, in the workspace of `any_app`: what ITEM and REQUEST stand for."""
-    from labeling.judgements import Judgement
-
     store = any_app[0].labels()
     (item,) = store.add([NewItem("folder", "rights", face(2), 112, 112, (0, 0, 112, 112))])
     return {"ITEM": item, "REQUEST": store.judge(item, Judgement("rights", "Ada", "anger")).request}
@@ -107,8 +112,13 @@ def refusals(any_app, there: dict, headers: dict) -> dict[str, object]:
         if right == "public":
             continue
         if name in components:
-            answer = ask_component(address, components[name], name.partition(".")[2], filled(PAGE_VALUES.get(name, {}), there), headers)
-            found[name] = (right, answer.get("error") if answer.get("refused") and set(answer) == {"error", "refused"} else answer)
+            answer = ask_component(
+                address, components[name], name.partition(".")[2], filled(PAGE_VALUES.get(name, {}), there), headers
+            )
+            found[name] = (
+                right,
+                answer.get("error") if answer.get("refused") and set(answer) == {"error", "refused"} else answer,
+            )
         else:
             event, answer = call(address, name, *filled(API_VALUES.get(name, []), there), headers=headers)
             found[name] = (right, answer if event == "error" else (event, answer))
@@ -208,7 +218,8 @@ def test_a_wrong_link_sets_no_cookie_and_says_so(any_app, key):
 
 
 @pytest.mark.parametrize("settings", [
-    {"host": "0.0.0.0"}, {"host": "::"}, {"host": "192.168.0.7"}, {"host": "127.0.0.1", "share": True}, {"host": None, "share": True},
+    {"host": "0.0.0.0"}, {"host": "::"}, {"host": "192.168.0.7"}, {"host": "127.0.0.1", "share": True}, {"host": None,
+    "share": True},
     {"host": "studio.example.org"},
 ])  # fmt: skip
 def test_an_app_that_is_bound_wider_or_shared_gives_nobody_anything_without_a_key(tmp_path, settings):
@@ -236,3 +247,128 @@ def test_the_keys_are_never_in_the_page_or_its_settings(any_app):
     services, address = any_app
     page = http(f"{address}/")[1] + http(f"{address}/config")[1] + http(f"{address}/healthz")[1]
     assert not any(key.encode() in page for key in dataclasses.asdict(services.house.keys).values())
+
+
+# --- Gradio's own routes ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def guarded_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[app.Services, str]]:
+    """An app that others reach, with a label and its picture in it."""
+    workspace = tmp_path_factory.mktemp("guarded")
+    services = app.Services(app.Settings(host="0.0.0.0", workspace=workspace))
+    page, address = app.launch(services, block=False)
+    (item,) = services.labels().add([NewItem("folder", "rights", face(2), 112, 112, (0, 0, 112, 112))])
+    services.labels().judge(item, Judgement("rights", "Ada Secretname", "anger"))
+    yield services, f"http://127.0.0.1:{address.rstrip('/').rpartition(':')[2]}"
+    page.close()
+    services.close()
+
+
+def files_of(services: app.Services) -> list[Path]:
+    folder = services.settings.workspace
+    return [folder / "keys.json", folder / "labels" / "labels.db", next((folder / "labels" / "images").rglob("*.png"))]
+
+
+@pytest.mark.parametrize("route", [
+    "/gradio_api/file={}", "/gradio_api/file/{}", "/file={}", "/gradio_api/file=/{}", "/gradio_api/proxy=file://{}",
+    "/samples/{}", "/samples/..{}",
+    "/samples/%2e%2e/%2e%2e/%2e%2e/%2e%2e{}", "/static/{}", "/static/..{}", "/assets/{}", "/svelte/..{}", "/download/{}",
+    "/download/..{}",
+    "/gradio_api/custom_component/0/client/component/..{}", "/gradio_api/stream/x/0/0/playlist-file?path={}",
+    "/?deep_link=../..{}",
+    "/config?deep_link=..{}",
+])  # fmt: skip
+def test_no_route_hands_out_a_file_of_the_workspace(guarded_app, route):
+    services, address = guarded_app
+    for path in files_of(services):
+        status, body = http(f"{address}{route.format(urllib.parse.quote(str(path)))}")
+        assert path.read_bytes()[:200] not in body, (status, route)
+        assert services.house.keys.own.encode() not in body and b"SQLite format" not in body
+
+
+@pytest.mark.parametrize("route", [
+    "/", "/config", "/config/", "/gradio_api/info", "/gradio_api/openapi.json", "/openapi.json", "/gradio_api/user",
+    "/gradio_api/token",
+    "/gradio_api/app_id", "/gradio_api/startup-events", "/gradio_api/queue/status", "/monitoring", "/monitoring/summary",
+    "/monitoring/x",
+    "/gradio_api/profiling/traces", "/gradio_api/vibe-code", "/gradio_api/runs", "/gradio_api/run-history/records",
+    "/manifest.json",
+    "/gradio_api/deep_link?session_hash=tests", "/healthz", "/robots.txt", "/docs", "/redoc",
+])  # fmt: skip
+def test_no_page_of_gradio_says_who_labels_or_what_opens_the_door(guarded_app, route):
+    services, address = guarded_app
+    call(address, "stats", headers={"Authorization": f"Bearer {services.house.keys.own}"})
+    _, body = http(f"{address}{route}")
+    assert b"Secretname" not in body and services.house.keys.own.encode() not in body
+
+
+@pytest.mark.parametrize("route", ["/gradio_api/vibe-edit", "/gradio_api/vibe-code", "/gradio_api/undo-vibe-edit",
+    "/gradio_api/run-history/connect",
+                                   "/gradio_api/profiling/clear", "/gradio_api/process_recording",
+                                   "/gradio_api/process_recording/"])  # fmt: skip
+def test_what_gradio_offers_to_developers_is_closed(guarded_app, route):
+    status, _ = http(f"{guarded_app[1]}{route}", {"code": "print(1)", "hash": "x", "bucket_id": "a/b", "prompt": "x"})
+    assert status >= 400
+
+
+def test_only_registered_functions_of_a_component_can_be_called(guarded_app):
+    services, address = guarded_app
+    before = kept(services)
+    for component in config(address)["components"]:
+        for name in (
+            "preprocess",
+            "postprocess",
+            "example_payload",
+            "get_config",
+            "async_move_resource_to_block_cache",
+            "__init__",
+            "_guarded",
+            "value",
+        ):
+            body = {"component_id": component["id"], "fn_name": name, "session_hash": "x", "data": {"path": "/etc/passwd"}}
+            status, answer = http(f"{address}/gradio_api/component_server", body)
+            assert status in (404, 422), (component["type"], name, status, answer[:200])
+    assert kept(services) == before
+
+
+def test_a_call_by_number_or_in_somebody_elses_session_is_refused_alike(guarded_app):
+    services, address = guarded_app
+    before, numbers = kept(services), endpoints(address)
+    for name, right in services.rights.items():
+        if right == "public" or name not in numbers:
+            continue
+        body = {"data": filled(API_VALUES[name], {"ITEM": 1, "REQUEST": "rights"}), "fn_index": numbers[name],
+            "session_hash": f"rights-{name}", "trigger_id": None, "event_data": None,
+                "request": {"headers": {"host": "127.0.0.1", "authorization": f"Bearer {services.house.keys.own}"},
+                "username": "admin"}}  # fmt: skip
+        status, answer = http(f"{address}/gradio_api/queue/join", body)
+        if status == 200:
+            _, stream = http(f"{address}/gradio_api/queue/data?session_hash=rights-{name}")
+            assert REFUSALS[right].encode() in stream.replace(b"\\u2019", "’".encode()) and b"Secretname" not in stream, (
+                name,
+                stream,
+            )
+    assert kept(services) == before
+
+
+def test_a_server_function_that_is_sent_as_a_form_is_refused_alike(guarded_app):
+    services, address = guarded_app
+    for name, component in server_functions(address).items():
+        if services.rights[name] == "public":
+            continue
+        fields = {"component_id": str(component), "fn_name": name.partition(".")[2], "session_hash": "x", "data": "{}"}
+        body = (
+            "".join(f'--edge\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n' for key, value in fields.items())
+            + "--edge--\r\n"
+        )
+        request = urllib.request.Request(
+            f"{address}/gradio_api/component_server", body.encode(), {"Content-Type": "multipart/form-data; boundary=edge"}
+        )
+        try:
+            answer = urllib.request.urlopen(request, timeout=30).read()
+        except urllib.error.HTTPError as error:
+            answer = error.read()
+            assert error.code >= 400 and b"Secretname" not in answer
+        else:
+            assert b'"refused":true' in answer, (name, answer)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from label_workspaces import CODE, OTHER_CODE, files_in, says
 
-from labeling.consents import CODE_LENGTH, PURPOSE, code_hash, new_code
+from labeling.consents import CODE_LENGTH, PURPOSE, code_hash, new_code, purpose
 from labeling.items import NewItem, UnknownItem
 from labeling.store import LabelStore
 
@@ -132,3 +132,7 @@ def test_plain_sql_deletes_judgements_only_where_the_face_was_withdrawn(store, t
             connection.execute("DELETE FROM judgements")
         connection.execute("INSERT INTO withdrawn VALUES (1, '')")
         assert connection.execute("DELETE FROM judgements").rowcount == 1
+
+
+def test_people_are_told_where_their_face_goes():
+    assert purpose() == PURPOSE and "somebody/labels" in purpose("somebody/labels") and purpose("x/y").startswith(PURPOSE)

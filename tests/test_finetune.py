@@ -333,7 +333,7 @@ def test_a_full_disk_ends_the_run_and_with_space_again_it_goes_on_to_the_same_en
 
 
 def test_a_disk_that_is_full_at_the_end_leaves_no_half_version(tmp_path, capsys, monkeypatch):
-    taken, disk, keep = snapshot(tmp_path), tmp_path / "disk", finetune._keep
+    taken, disk, keep = snapshot(tmp_path), tmp_path / "disk", finetune.keep
     with small_disk(disk, "60m"):
         run, ballast = run_folder(disk, settings(disk, taken)), []
 
@@ -341,12 +341,12 @@ def test_a_disk_that_is_full_at_the_end_leaves_no_half_version(tmp_path, capsys,
             ballast.append(fill(disk))
             keep(*arguments)
 
-        monkeypatch.setattr(finetune, "_keep", filled)
+        monkeypatch.setattr(finetune, "keep", filled)
         assert finetune.main([str(run.paths.root)]) == 1
         assert "Traceback" not in (err := capsys.readouterr().err) and "disk of the workspace is full" in err and str(disk) not in err
         ballast[0].unlink()
         assert taught(disk) == [] and not list(disk.rglob("*.partial")) and run.paths.checkpoint.exists()
-        monkeypatch.setattr(finetune, "_keep", keep)
+        monkeypatch.setattr(finetune, "keep", keep)
         assert finetune.main([str(run.paths.root)]) == 0 and len(taught(disk)) == 1
 
 

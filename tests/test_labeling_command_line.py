@@ -130,6 +130,36 @@ def test_snapshot_says_how_many_faces_each_side_has_and_loads_as_a_data_set(tmp_
     assert f"use it as snapshot:{tmp_path / 'new' / 'snapshots' / answer['id']}" in capsys.readouterr().out
 
 
+def test_sync_sends_what_is_new_and_reads_what_others_sent(tmp_path, classes, capsys, monkeypatch):
+    from local_hub import TOKEN, LocalHub
+
+    with LocalHub() as hub:
+        for name, value in {"HF_ENDPOINT": hub.address, "HF_TOKEN": TOKEN}.items():
+            monkeypatch.setenv(name, value)
+        assert main(["import", f"folder:{classes}", "--workspace", str(tmp_path / "a")]) == 0
+        done = run("sync", "--repository", "tester/labels", "--workspace", tmp_path / "a")
+        assert (done.returncode, done.stdout) == (0, "tester/labels: 0 faces and 0 labels came, 2 went, 0 wait\n"), done.stderr
+        monkeypatch.setenv("FER_LABELS_REPO", "tester/labels")
+        done = run("sync", "--workspace", tmp_path / "b", "--json")
+        answer = json.loads(done.stdout)
+        assert (answer["faces"], answer["labels"], answer["waiting"], answer["problem"]) == (2, 2, 0, None)
+        hub.stop()
+        capsys.readouterr()
+        done = run("sync", "--workspace", tmp_path / "b")
+        assert done.returncode == 1 and "error: The Hub cannot be reached; look at the network." in done.stderr.splitlines()
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [([], "error: there is no repository to sync with; "), (["--repository", "labels"], "cannot be the name of a repository; write USER/NAME.")],
+)
+def test_sync_needs_a_repository(tmp_path, capsys, monkeypatch, arguments, words):
+    monkeypatch.delenv("FER_LABELS_REPO", raising=False)
+    assert main(["sync", *arguments, "--workspace", str(tmp_path)]) == 1
+    assert words in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 def test_every_command_that_the_readme_names_is_there():
     import re
 

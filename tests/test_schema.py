@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from label_workspaces import child, files_in, said_by, says
 
 from labeling import schema
@@ -59,7 +61,7 @@ def test_a_new_file_gets_all_migrations_and_their_number(path):
     with opened(path) as connection:
         assert schema.version(connection) == len(schema.MIGRATIONS)
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert {"consents", "items", "judgements", "standing", "scores", "withdrawn", "doomed"} <= tables
+    assert {"consents", "items", "judgements", "standing", "scores", "withdrawn", "doomed", "outbox", "gone", "trust"} <= tables
 
 
 def test_before_the_first_migration_there_is_nothing_to_keep(path):
@@ -75,7 +77,13 @@ def test_an_older_file_is_brought_on_and_kept_as_it_was(path):
     assert backup.name == "labels.db.before-2" and notes(backup) == (1, [("kept",)])
 
 
-def test_there_is_one_backup_before_each_migration_but_the_first(path):
+def test_a_new_file_needs_no_backups(path):
+    made(path, FIRST, SECOND, "CREATE TABLE third (x);")
+    assert list(files_in(path.parent)) == [NAME]
+
+
+def test_there_is_one_backup_before_each_migration_of_an_older_file(path):
+    noted(path)
     made(path, FIRST, SECOND, "CREATE TABLE third (x);")
     assert [one.name for one in schema.backups(path)] == ["labels.db.before-2", "labels.db.before-3"]
     assert [notes(one)[0] for one in schema.backups(path)] == [1, 2]
@@ -208,3 +216,22 @@ def test_plain_sql_can_neither_change_nor_delete_a_judgement(judged, statement):
         with pytest.raises(sqlite3.IntegrityError):
             connection.execute(statement)
         assert connection.execute("SELECT * FROM judgements").fetchall() == before and len(before) == 2
+
+
+def test_faces_of_an_older_file_get_names_and_everything_waits_to_go_to_the_hub(tmp_path):
+    place = shutil.copytree(ROOT / "tests" / "workspaces" / "schema-1" / "labels", tmp_path / "labels")
+    LabelStore(place).close()
+    with opened(place / NAME) as connection:
+        uids = [row[0] for row in connection.execute("SELECT uid FROM items")]
+        assert len(set(uids)) == len(uids) == 3 and all(re.fullmatch("[0-9a-f]{32}", one) for one in uids)
+        for kind in ("consent", "item", "judgement"):
+            rows = connection.execute(f"SELECT id FROM {kind}s ORDER BY id").fetchall()
+            assert rows == connection.execute("SELECT row FROM outbox WHERE kind = ? ORDER BY row", (kind,)).fetchall() != []
+        assert connection.execute("SELECT count(*) FROM outbox WHERE bulk").fetchone() == (2,)  # the imported face and its votes
+
+
+def test_whoever_adds_a_face_without_a_name_for_it_gets_one(judged):
+    with opened(judged) as connection:
+        connection.execute("INSERT INTO items (source, \"group\", added_at) VALUES ('x', 'x', '')")
+        (uid,) = connection.execute("SELECT uid FROM items ORDER BY id DESC LIMIT 1").fetchone()
+    assert re.fullmatch("[0-9a-f]{32}", uid)

@@ -190,7 +190,7 @@ def contributed(store: LabelStore, index: int, code: str, name: str) -> list[byt
 def backed_up(store: LabelStore, number: int) -> None:
     """A backup as migration `number` makes one."""
     with closing(sqlite3.connect(store.database.path)) as connection:
-        schema.backup(connection, store.database.path.with_name(f"{NAME}.before-{number}"), 1)
+        schema.backup(connection, store.database.path.with_name(f"{NAME}.before-{number}"), schema.version(connection))
 
 
 def test_a_withdrawal_leaves_no_byte_in_any_file_of_the_workspace(store, tmp_path):

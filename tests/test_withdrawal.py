@@ -79,7 +79,7 @@ def a_zip(folder: Path, store: LabelStore) -> Path:
 
 def backed_up(store: LabelStore) -> None:
     with closing(sqlite3.connect(store.database.path)) as connection:
-        schema.backup(connection, store.database.path.with_name(f"{NAME}.before-2"), 1)
+        schema.backup(connection, store.database.path.with_name(f"{NAME}.before-2"), schema.version(connection))
 
 
 def test_no_file_of_the_workspace_holds_a_byte_of_it_afterwards(store, tmp_path):

@@ -30,7 +30,8 @@ COUNTS = (50, 100, 300)  # corrections
 SEEDS = 20  # of the gate
 BULGE = 1.9  # what is shown at the distance r from the middle, of half the side, is what was at r ** BULGE
 CORE = "quick"  # speed that the gate is tried with
-PLAIN = replace(RECIPES["full"], share=1.0, keep=0.0)  # the same layers and steps, without rehearsal and averaging
+# The same layers, steps and corrections a step, without rehearsal and averaging.
+PLAIN = replace(RECIPES["full"], batch=round(RECIPES["full"].batch * RECIPES["full"].share), share=1.0)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def served_app(
 
     Raises OSError, in one sentence, when the page does not answer.
     """
-    port = port or _free_port()
+    port = port or free_port()
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, str(APP), "--host", "127.0.0.1", "--port", str(port)]
         command += ["--workspace", str(workspace or scratch)]
@@ -87,13 +87,15 @@ class Caller:
         return content
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
 
 
 def wait_for(url: str, app: subprocess.Popen, seconds: float = 120) -> bytes:
+    """What `url` of the process `app` answers, within `seconds`. Raises OSError, in one sentence."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if app.poll() is not None:

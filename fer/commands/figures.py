@@ -110,7 +110,7 @@ def _card(arguments: argparse.Namespace) -> int:
     from fer import bundle, card
     from fer.files import replace_text
 
-    folder = shell.registry(arguments).folder(arguments.model or bundle.SHIPPED)
+    folder = shell.named(shell.registry(arguments), arguments.model) if arguments.model else bundle.SHIPPED
     text = card.write_card(bundle.load(folder), card.read_reports(folder), arguments.data)
     replace_text(folder / bundle.CARD, text)
     print(f"{folder / bundle.CARD} is written")
@@ -121,7 +121,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     from fer.bench import BENCHES
 
     if arguments.model:
-        arguments.model = str(shell.registry(arguments).folder(arguments.model))
+        arguments.model = str(shell.named(shell.registry(arguments), arguments.model))
     answer = BENCHES[arguments.what](arguments, lambda items: shell.progress(items, "step", shown=not arguments.json))
     print(json.dumps(answer) if arguments.json else "\n".join(f"{key}: {value}" for key, value in answer.items()))
     return 0

@@ -19,7 +19,10 @@ class UsageError(ValueError):
 
 def add_model(parser: argparse.ArgumentParser, default: str) -> None:
     """The flag that names a model; without it `default`."""
-    parser.add_argument("--model", metavar="VERSION|DIR", help=f"a version, or a model folder (default: {default})")
+    parser.add_argument(
+        "--model", metavar="VERSION|DIR|hub:USER/NAME[@REVISION]",
+        help=f"a version, a model folder, or a model on the Hub, which is fetched once (default: {default})",
+    )  # fmt: skip
 
 
 def add_workspace(parser: argparse.ArgumentParser) -> None:
@@ -46,12 +49,21 @@ def model(arguments: argparse.Namespace) -> Path:
     """The folder of ``--model``, or else of the workspace's active model; says on stderr which, unless it ships."""
     models = registry(arguments)
     if arguments.model:
-        return models.folder(arguments.model)
+        return named(models, arguments.model)
     active = models.active()
     warn(models.warning())
     if not active.shipped:
         print(f"model {active.version}, the active one of {arguments.workspace}", file=sys.stderr)
     return active.folder
+
+
+def named(models: Registry, model: str) -> Path:
+    """The folder of `model`: a version, a folder, or ``hub:USER/NAME[@REVISION]``; warns where the Hub could not be asked."""
+    from fer import exchange
+
+    folder, warning = exchange.chosen(models, model)
+    warn(warning)
+    return folder
 
 
 def login() -> str:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from fer.commands import shell
 
 if TYPE_CHECKING:
+    from fer.remote import Order
     from fer.run_folder import RunStatus
     from fer.runs import Run
+    from fer.workshop import Workshop
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -28,6 +30,9 @@ def add(commands: argparse._SubParsersAction) -> None:
 
     finetune = commands.add_parser("finetune", help="teach the active model what was labelled; a run that the app shows too")
     add_flags(finetune, FinetuneConfig)
+    finetune.add_argument("--on", metavar="jobs:FLAVOR", help="train on a machine of Hugging Face Jobs, such as jobs:cpu-upgrade; "
+                          "says what that costs, and asks")  # fmt: skip
+    finetune.add_argument("--yes", action="store_true", help="with --on: agree to the price without being asked")
     shell.add_workspace(finetune)
     finetune.set_defaults(run=_finetune)
 
@@ -62,11 +67,21 @@ def _finetune(arguments: argparse.Namespace) -> int:
 
     if arguments.data and not arguments.data.startswith("snapshot:"):
         raise shell.UsageError(f"“{arguments.data}” is not snapshot:DIR; take a snapshot with python -m labeling snapshot")
+    flavor = _flavor(arguments)
     workshop = Workshop(arguments.workspace)
     folder = Path(os.path.expanduser(arguments.data.partition(":")[2])) if arguments.data else _snapshot(arguments.workspace)
-    run = workshop.start(folder, arguments.speed, arguments.base or None, arguments.promote, arguments.rehearsal, arguments.seed)
+    base = str(shell.named(workshop.registry, arguments.base)) if arguments.base else None
+    order = _order(arguments, workshop, folder, base, flavor) if flavor else None
+    if flavor and not order:
+        print("nothing was sent", file=sys.stderr)
+        return 1
+    run = workshop.start(folder, arguments.speed, base, arguments.promote, arguments.rehearsal, arguments.seed, order)
     print(f"the run {run.id} has started; its log is {run.paths.log}", file=sys.stderr)
     status = _followed(run, shown=not arguments.json)
+    if order and status.state in ("finished", "stopped"):
+        from fer import remote
+
+        shell.warn(remote.tidy(run))  # mostly its own process has done so
     if status.state != "finished":
         print(f"error: {status.error or f'the run is {status.state}'}", file=sys.stderr)
         return 130 if status.state == "stopped" else 1
@@ -75,9 +90,49 @@ def _finetune(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({**report, "run": run.id, "active": active}))
     else:
+        if order:
+            print(f"the job took {report['job_seconds'] / 60:.1f} minutes, about {remote.money(report['dollars'])}")
         print(f"{report['verdict']['words']}\n{report['version']} is {'active now' if active else 'kept'}; see it in the app, or:")
         print(f"    python -m fer models {'rollback' if active else 'promote ' + report['version']}")
     return 0
+
+
+def _flavor(arguments: argparse.Namespace) -> str | None:
+    """What follows ``--on jobs:``; None without --on. Raises UsageError."""
+    if arguments.on is None:
+        if arguments.yes:
+            raise shell.UsageError("--yes agrees to the price of --on jobs:FLAVOR; without --on nothing costs anything")
+        return None
+    kind, _, flavor = arguments.on.partition(":")
+    if kind != "jobs" or not flavor:
+        raise shell.UsageError(f"“{arguments.on}” is not jobs:FLAVOR, such as --on jobs:cpu-upgrade")
+    if not arguments.yes and not sys.stdin.isatty():
+        raise shell.UsageError("nobody is here to agree to the price; add --yes, which agrees to it")
+    return flavor
+
+
+def _order(arguments: argparse.Namespace, workshop: Workshop, snapshot: Path, base: str | None, flavor: str) -> Order | None:
+    """What is ordered, once somebody agreed to its price; None where nobody did."""
+    from fer import bundle, finetune, rehearsal, remote
+    from fer.hub import Jobs
+
+    jobs = Jobs()
+    price, user = jobs.price(flavor), jobs.user()
+    faces = finetune.read_faces(f"snapshot:{snapshot}")  # what is refused here costs nothing
+    begins = bundle.load(base or workshop.registry.active().folder)
+    if not arguments.rehearsal:
+        rehearsal.read().check(begins)
+    count = len(faces.learn) + (len(faces.held_out) if faces.held_out else 0)
+    order = remote.Order.of(price, workshop.estimated_seconds(arguments.speed, count))
+    print(order.in_words(), file=sys.stderr)
+    sent = f"{count} faces with their labels{', those to rehearse on' * bool(arguments.rehearsal)}, the model and the program"
+    print(f"{sent} go to a private repository of {user} on the Hub, which is deleted when the job is over.", file=sys.stderr)
+    if price.accelerator:
+        shell.warn(f"a fine-tune computes on processors; the {price.accelerator} of {flavor} would be paid for and not be used.")
+    if arguments.yes:
+        return order
+    print("Start? [y/N] ", end="", file=sys.stderr, flush=True)
+    return order if sys.stdin.readline().strip().lower() in ("y", "yes") else None
 
 
 def _snapshot(workspace: Path) -> Path:

@@ -45,7 +45,7 @@ function entry(one, open) {
   for (const [there, kind, words] of [[one.active, "in", "in use"], [one.shipped, "", "ships with the app"], [one.damaged, "bad", "damaged"], [one.withdrawn, "bad", "faces withdrawn"]]) {
     if (there) head.append(make("span", `badge ${kind}`, words));
   }
-  const from = [one.date ? `made ${dated(one.date)}` : "", one.parent ? `from ${one.parent}` : "", one.snapshot ? `snapshot ${one.snapshot}` : ""].filter(Boolean);
+  const from = [one.date ? `made ${dated(one.date)}` : "", one.parent ? `from ${one.parent}` : "", one.snapshot ? `snapshot ${one.snapshot}` : "", one.origin ? `fetched from ${one.origin.repository}, commit ${one.origin.commit.slice(0, 7)}` : ""].filter(Boolean);
   item.append(head, make("p", "from", from.join(" · ")));
   if (one.damaged) item.append(make("p", "trouble", one.damaged));
   if (one.withdrawn) item.append(make("p", "trouble", "Faces were withdrawn that it, or a version it goes back to, has learned from. It may be used, but should be replaced: go back to a version before it, then start a run."));

@@ -140,8 +140,8 @@ def _in_turns(services: Services) -> Callable[[Iterable], Iterable]:
 
 
 def _listing(services: Services) -> dict:
-    registry = services.workshop.registry
+    registry, health = services.workshop.registry, services.health()
     return {
-        "versions": services.workshop.models(), "history": registry.history()[::-1], "warning": registry.warning(),
-        "answering": services.health()["model"],
+        "versions": services.workshop.models(), "history": registry.history()[::-1],
+        "warning": health.get("warning") or registry.warning(), "answering": health["model"],
     }  # fmt: skip

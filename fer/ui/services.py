@@ -69,6 +69,10 @@ class Services(Protocol):
         """Store a correction; its number, once it is on disk. Raises ValueError in one sentence."""
         ...
 
+    def waits(self, annotator: str) -> str:
+        """Why what the caller says as `annotator` is not learned from yet, in a sentence; "" where it is."""
+        ...
+
     def take_back(self, code: str, request: str) -> None:
         """Undo the correction `request` made under `code`. Raises ValueError in one sentence."""
         ...

@@ -46,13 +46,13 @@ async function teach(node, label) {
     const request = random(16);
     const before = live ? null : node.taught;
     const code = memory.get("code");
-    await insist(() => server.correct({
+    const { waits = "" } = await insist(() => server.correct({
       picture, box, label, request, code, annotator: annotator(), pixels: memory.get("pixels") !== "no", source: live ? "live" : "photo",
     }));
-    node.mark({ label, request, code });
+    node.mark({ label, request, code, waits });
     newest = node.taught;
     // In live video the card may be another's a moment later.
-    if (live) say(`Kept: you say ${answerTitles[label].toLowerCase()}. U takes it back.`);
+    if (live) say(`Kept: you say ${answerTitles[label].toLowerCase()}. U takes it back. ${waits}`.trim());
     if (before) await insist(() => server.take_back({ code: before.code, request: before.request }));
     else memory.set("given", Number(memory.get("given")) + 1);
     showGiven();
@@ -130,7 +130,7 @@ function teachable(node, rows, more, line) {
     undo.type = "button";
     undo.onclick = () => unteach(node);
     line.classList.remove("error");
-    line.replaceChildren(`Kept: you say ${answerTitles[taught.label].toLowerCase()}. `, undo);
+    line.replaceChildren(`Kept: you say ${answerTitles[taught.label].toLowerCase()}. `, undo, taught.waits ? ` ${taught.waits}` : "");
   };
 }
 

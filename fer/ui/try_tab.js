@@ -349,6 +349,7 @@ $(".credits ul").replaceChildren(...samples.map((sample) =>
   for (;;) {
     const health = await fetch("healthz").then((answer) => answer.json()).catch(() => null);
     if (health?.status === "error") return say(health.error, true);
+    if (health?.ready && health.warning && ["", warming].includes(status.textContent)) return say(health.warning);
     if (health?.ready) return status.textContent === warming && say("Ready.");
     if (!status.textContent) say(warming);
     await sleep(500);

@@ -203,7 +203,8 @@ def _correct(services: Services, payload: dict) -> dict:
         code=code, pixels=payload.get("pixels") is not False, source="live" if live else "photo",
         group=f"live:{owner}" if live else None,
     )  # fmt: skip
-    return {"kept": services.keep(correction)}
+    kept, waits = services.keep(correction), services.waits(correction.annotator)
+    return {"kept": kept, "waits": waits} if waits else {"kept": kept}
 
 
 def _correct_by_api(

@@ -41,6 +41,44 @@ async function refresh() {
     ? `Towards fifty faces of each expression, still missing: ${lacking.map(([name, , more]) => `${more} ${titles[name].toLowerCase()}`).join(", ")}.`
     : "Every expression has fifty faces or more.";
   pairs(answer.parting);
+  newcomers(answer.newcomers || []);
+}
+
+// --- newcomers ----------------------------------------------------------------------------------
+
+const standings = { new: "new", trusted: "released", held: "none of it is used" };
+function newcomers(people) {
+  const said = JSON.stringify(people);
+  $(".newcomers").hidden = !people.length;
+  if ($(".people").dataset.said === said) return;
+  $(".people").dataset.said = said;
+  $(".people").replaceChildren(...people.map((one) => {
+    const row = make("li"), words = make("span"), buttons = make("span", "bar");
+    const parts = [many(one.labels, "label", "labels"), standings[one.standing]];
+    if (one.standing !== "held" && one.held) parts.push(`${one.held.toLocaleString()} waiting`);
+    if (one.over) parts.push(`${one.over.toLocaleString()} above their share`);
+    if (one.compared) parts.push(`agreed with on ${one.agreed} of ${one.compared}`);
+    words.append(make("b", "", one.name), ` ${parts.join(" · ")}`);
+    const button = (text, act) => {
+      const made = make("button", "button small", text);
+      made.type = "button";
+      made.setAttribute("aria-label", `${text}: ${one.name}`);
+      made.onclick = act;
+      buttons.append(made);
+    };
+    button("Look", async () => {
+      const shown = await call(server.faces, { newcomer: one.id });
+      if (shown) gallery(".theirs", shown.faces);
+    });
+    const decide = (release) => async () => {
+      const answer = await call(server.release, { newcomer: one.id, release });
+      if (answer) newcomers(answer.newcomers);
+    };
+    if (one.standing !== "trusted") button("Release", decide(true));
+    if (one.standing !== "held") button("Use none", decide(false));
+    row.append(words, buttons);
+    return row;
+  }));
 }
 
 // Made anew only when a pair or a count has changed, so that a button keeps the focus.
@@ -210,7 +248,7 @@ $(".out").onclick = async (event) => {
 $(".snap").onclick = async () => {
   const answer = await call(server.snapshot);
   $(".handed").textContent = answer
-    ? `Snapshot ${answer.id} is in ${answer.folder}: ${answer.train} to train on, ${answer.val} to choose by, ${answer.test} to test on${answer.left_out ? `; ${answer.left_out} near copies of held-out faces left out` : ""}.`
+    ? `Snapshot ${answer.id} is in ${answer.folder}: ${answer.train} to train on, ${answer.val} to choose by, ${answer.test} to test on${answer.left_out ? `; ${answer.left_out} near copies of held-out faces left out` : ""}${answer.held ? `; ${many(answer.held, "label", "labels")} of newcomers left out until others agree` : ""}.`
     : "";
 };
 $(".back").onsubmit = async (event) => {
@@ -223,6 +261,7 @@ $(".back").onsubmit = async (event) => {
   if (memory.get("studio.code") === code) memory.set("studio.code", "");
   $(".withdrawn").textContent = `Removed for good: ${many(answer.faces, "face", "faces")}.`
     + (answer.snapshots.length ? ` Also taken out of the snapshots ${answer.snapshots.join(", ")}.` : "")
+    + (answer.on_hub === false ? " On the Hub the removal is still under way; the line above the tabs says when it is done." : "")
     + (answer.models.length ? ` Trained on them before: ${answer.models.join(", ")}.` : "");
   refresh();
 };

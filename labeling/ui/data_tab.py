@@ -7,6 +7,8 @@ functions it calls answer {error: sentence} instead of raising.
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
@@ -20,9 +22,10 @@ from labeling.doubts import doubts
 from labeling.exchange import WRITERS, Cutter, export
 from labeling.labels import ANSWERS
 from labeling.overview import overview
-from labeling.people import Right
+from labeling.people import Caller, Right
 from labeling.snapshot import learned_by, take
 from labeling.transfers import PART, Transfers
+from labeling.trust import Contributor, decide, faces_of, weighed
 from labeling.withdrawal import outgoing
 from labeling.ui import label_tab
 from labeling.ui.replies import api_call, said
@@ -37,6 +40,10 @@ class Services(label_tab.Services, Protocol):
 
     workspace: Path
 
+    def speaker(self) -> Caller | None:
+        """Whose call is being answered."""
+        ...
+
     def cutter(self) -> Cutter:
         """Finds faces in photos; waits for the model. Raises ValueError when there is none."""
         ...
@@ -49,10 +56,20 @@ class Services(label_tab.Services, Protocol):
 def build(services: Services) -> None:
     """Add the tab's content to the current `gr.Blocks`, and register its endpoints."""
     transfers = Transfers(services.workspace)
+    newcomers = _Newcomers(services)
 
     def counts(payload: dict) -> dict:
-        """{} -> everything counted, and where people part."""
-        return said(lambda: {**services.queue().statistics(), **overview(services.labels(), services.queue().votes())})
+        """{} -> everything counted, where people part, and whose labels wait."""
+        return said(lambda: {**services.queue().statistics(), **overview(services.labels(), services.queue().votes()),
+                             "newcomers": newcomers.listed()})  # fmt: skip
+
+    def faces(payload: dict) -> dict:
+        """{newcomer} -> {faces}: what somebody whose labels wait has said, the newest first."""
+        return said(lambda: {"faces": newcomers.faces(str(payload["newcomer"]))})
+
+    def release(payload: dict) -> dict:
+        """{newcomer, release: bool} -> {newcomers}: from now on training uses their labels, or none of them."""
+        return said(lambda: newcomers.decide(str(payload["newcomer"]), payload["release"] is True))
 
     def parted(payload: dict) -> dict:
         """{one, other} -> {faces}: those for which some people say the one and some the other."""
@@ -89,7 +106,7 @@ def build(services: Services) -> None:
 
     rights: dict[Callable[[dict], dict], Right] = {
         counts: "label", parted: "label", doubtful: "label", part: "own", bring: "own", imports: "own", hand_out: "own",
-        snapshot: "train", withdraw: "public",
+        snapshot: "train", withdraw: "public", faces: "own", release: "own",
     }  # fmt: skip
     folder = Path(__file__).parent
     gr.HTML(
@@ -129,6 +146,40 @@ def _build_api(services: Services) -> None:
     register("export", "own", export_target, [text("Target: KIND:PATH on the server")], "Report")
     register("snapshot", "train", snapshot, [], "Snapshot")
     register("withdraw", "public", withdraw, [text("Withdrawal code")], "Removed")  # who holds the code gave the faces
+
+
+class _Newcomers:
+    """Those whose labels are looked at, under made-up names: a page is not told what is kept of a visitor's code."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._secret = secrets.token_bytes(16)
+
+    def listed(self) -> list[dict]:
+        """All of them, who has most waiting first."""
+        found = sorted(weighed(self._services.labels()).contributors, key=lambda one: (-one.held, one.name))
+        return [{name: value for name, value in one.as_dict().items() if name != "key"} | {"id": self._id(one)} for one in found]
+
+    def faces(self, number: str) -> list[dict]:
+        """Faces with what the newcomer `number` says of them."""
+        said = faces_of(self._services.labels(), self._key(number), SHOWN)
+        shown = [{"item": item, "chip": _picture(self._services, item), "words": label} for item, label in said]
+        return [face for face in shown if face["chip"]]
+
+    def decide(self, number: str, release: bool) -> dict:
+        """Use the labels of the newcomer `number` from now on, or none of them."""
+        speaker = self._services.speaker()
+        decide(self._services.labels(), self._key(number), release, (speaker and speaker.name) or "owner")
+        return {"newcomers": self.listed()}
+
+    def _key(self, number: str) -> str:
+        keys = {self._id(one): one.key for one in weighed(self._services.labels()).contributors}
+        if number not in keys:
+            raise ValueError("There is no such newcomer (any more); look at the list again.")
+        return keys[number]
+
+    def _id(self, one: Contributor) -> str:
+        return hmac.new(self._secret, one.key.encode(), hashlib.sha256).hexdigest()[:16]
 
 
 def _picture(services: Services, number: int) -> str | None:

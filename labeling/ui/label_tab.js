@@ -241,6 +241,7 @@ function reveal(entry, answer) {
   if (entry.label !== null && others.length) {
     parts.push(`Others: ${others.map(([name, count]) => `${titles[name].toLowerCase()} ${count}`).join(", ")}`);
   }
+  if (entry.label !== null && answer.waits) parts.push(answer.waits);
   $(".reveal").textContent = parts.join(" · ").replace("Kept. · ", "Kept. ");
 }
 
@@ -317,6 +318,8 @@ async function start(name) {
     if (annotator !== name) return;
     if (answer && !answer.error) {
       connected();
+      // Whoever signed in labels under that name, whatever was typed here.
+      if (answer.annotator) $(".whoami").firstChild.textContent = `You label as ${answer.annotator}. `;
       mine = answer.mine.labels;
       agreement = answer.mine;
       break;

@@ -43,6 +43,18 @@ class Services(Protocol):
         """Remove all that was given under `code`: {faces, snapshots, models}. Raises ValueError in one sentence."""
         ...
 
+    def admit(self, annotator: str, request: str = "") -> None:
+        """Note that the caller labels as `annotator`, with the id `request`. Raises ValueError where either is somebody else's."""
+        ...
+
+    def waits(self, annotator: str) -> str:
+        """Why what the caller says as `annotator` is not learned from yet, in a sentence; "" where it is."""
+        ...
+
+    def check_undo(self, request: str) -> None:
+        """Raise ValueError where the judgement made as `request` is somebody else's than the caller's."""
+        ...
+
     def desk(self, kind: str) -> str:
         """The style ("css") or script ("js") that those of all tabs but the first begin with."""
         ...
@@ -63,7 +75,7 @@ def build(services: Services) -> None:
     """Add the tab's content to the current `gr.Blocks`, and register its endpoints."""
 
     def begin(payload: dict) -> dict:
-        """{annotator} -> counts; what the page held before it was opened anew goes back to the queue."""
+        """{annotator} -> counts, and who labels; what the page held before it was opened anew goes back to the queue."""
         return said(lambda: _begin(services, _name(payload["annotator"])))
 
     def leave(payload: dict) -> dict:
@@ -120,6 +132,7 @@ def _build_api(services: Services) -> None:
         return _kept(_judge(services, {"item": item, "label": None, "annotator": annotator, "request": request_id}))
 
     def undo(request_id: str) -> dict:
+        services.check_undo(request_id)
         return _kept(services.labels().undo(request_id))
 
     def stats() -> dict:
@@ -144,8 +157,9 @@ def _name(annotator: object) -> str:
 
 
 def _begin(services: Services, annotator: str) -> dict:
+    services.admit(annotator)
     services.queue().release(annotator)
-    return services.queue().statistics(annotator)
+    return {**services.queue().statistics(annotator), "annotator": annotator}
 
 
 def _more(services: Services, annotator: str, count: object) -> dict:
@@ -193,12 +207,14 @@ def _judge(services: Services, payload: dict) -> Annotation:
             raise ValueError(item)
     except (KeyError, TypeError, ValueError):
         raise ValueError("The number of a face is needed; take it from what next answers.") from None
+    services.admit(judgement.annotator, judgement.request)
     annotation = services.labels().judge(item, judgement)
     services.queue().returned(item, annotation.annotator)
     return annotation
 
 
 def _undo(services: Services, request: str) -> dict:
+    services.check_undo(request)
     back = services.labels().undo(request)
     services.queue().hold(back.item, back.annotator)  # the page shows the face again
     return {}
@@ -217,4 +233,5 @@ def _kept(annotation: Annotation) -> dict:
 def _judged(services: Services, annotation: Annotation) -> dict:
     """`_kept`, and what other people said: shown once the person has answered."""
     others = services.labels().said_by_others(annotation.item, annotation.annotator)
-    return {**_kept(annotation), "others": others}
+    waits = services.waits(annotation.annotator)
+    return {**_kept(annotation), "others": others, **({"waits": waits} if waits else {})}

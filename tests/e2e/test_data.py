@@ -368,7 +368,7 @@ def test_what_went_wrong_can_be_seen_where_it_went_wrong(open_page: Callable[...
 PAYLOADS: dict[str, dict] = {
     "counts": {}, "parted": {"one": "fear", "other": "anger"}, "doubtful": {}, "imports": {}, "snapshot": {},
     "part": {"upload": "0" * 16, "name": "a.zip", "at": 0, "data": "AAAA"}, "bring": {"upload": "0" * 16, "source": "folder:/"},
-    "hand_out": {"kind": "csv"}, "withdraw": {"code": CODE},
+    "hand_out": {"kind": "csv"}, "withdraw": {"code": CODE}, "faces": {"newcomer": "0"}, "release": {"newcomer": "0", "release": True},
 }  # fmt: skip
 
 
@@ -395,7 +395,7 @@ def test_without_rights_the_tab_says_so_and_nothing_but_a_withdrawal_works(
     assert sorted(path.name for path in studio.services.workspace.iterdir()) == before
 
     labeler = {"Authorization": f"Bearer {studio.services.house.keys.label}"}
-    for_owners = dict.fromkeys(("part", "bring", "imports", "hand_out"), REFUSALS["own"])
+    for_owners = dict.fromkeys(("part", "bring", "imports", "hand_out", "faces", "release"), REFUSALS["own"])
     assert refused(studio, labeler) == {**for_owners, "snapshot": REFUSALS["train"]}
     assert studio.store.items([1, 2]) == [], "whoever holds the code may withdraw"
     assert set(refused(studio)) == set(PAYLOADS) - {"withdraw"}
