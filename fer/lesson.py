@@ -24,7 +24,7 @@ from fer.bundle import ModelBundle
 from fer.model import parameter_groups
 from fer.rehearsal import Activations, Rehearsal
 
-BLENDS = (0.7, 0.5, 0.3, 0.15)  # shares of the new weights that are tried; more of them forgets more and gains nothing
+BLENDS = (0.7, 0.6, 0.5, 0.4, 0.3, 0.15)  # shares of the new weights that are tried; more of them forgets more and gains nothing
 CHOSEN_FALL = 0.003  # share of the rehearsal's "choose" faces that may be lost; the gate allows 0.005 of others
 
 
@@ -40,11 +40,15 @@ class Recipe:
     weight: float = 6.0  # of what is rehearsed against what is corrected
     heat: float = 2.0  # temperature at which the two networks' answers are compared
     views: int = 12  # changed views of each correction
+    most: float = 0.7  # of the new weights in the average of old and new
     weight_decay: float = 0.02
 
 
 # Quick: the last three blocks and the last layer. Full: everything above the replay point.
-RECIPES = {"quick": Recipe(first=15, steps=150, learning_rate=1e-3), "full": Recipe(first=8, steps=250, learning_rate=5e-4)}
+RECIPES = {
+    "quick": Recipe(first=15, steps=150, learning_rate=1e-3, weight=10.0, most=0.6),
+    "full": Recipe(first=8, steps=250, learning_rate=5e-4),
+}
 # With the faces themselves to rehearse on nothing needs to stay as it is.
 WHOLE = Recipe(first=0, steps=250, learning_rate=5e-4)
 
@@ -126,12 +130,12 @@ class Lesson:
         return mixed
 
     def choose(self, held_out: Activations) -> tuple[float, Top]:
-        """The largest of `BLENDS` that loses at most `CHOSEN_FALL` of `held_out`, raised, and its layers.
+        """The largest of `BLENDS` up to the recipe's `most` that loses at most `CHOSEN_FALL` of `held_out`, raised, and its layers.
 
         (0.0, the old layers) where all of them lose more.
         """
         before = _accuracy(self.old, held_out)
-        for share in BLENDS:
+        for share in (one for one in BLENDS if one <= self.recipe.most):
             mixed = self.blended(share)
             if _accuracy(mixed, held_out) >= before - CHOSEN_FALL:
                 return share, mixed

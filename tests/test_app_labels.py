@@ -331,6 +331,23 @@ def test_two_spellings_of_blanks_around_a_name_are_one_person(queue_app, faces):
         assert not set(faces) & set(got), f"“{name}” is asked about a face they have labelled"
 
 
+def test_the_end_of_an_earlier_page_takes_nothing_from_the_one_that_is_open(queue_app, faces):
+    services, address, _ = queue_app
+
+    def asked(name: str, **more: object) -> set[int]:
+        return {one["item"] for one in ask(address, "label.more", {"annotator": name, "count": 32, **more})["faces"]}
+
+    for visit in ("old", "new"):
+        ask(address, "label.begin", {"annotator": "Reloader", "visit": visit})
+        held = asked("Reloader")
+    assert held
+    ask(address, "label.leave", {"annotator": "Reloader", "visit": "old"})  # the word of it comes late
+    assert not held & asked("Neighbour")
+    ask(address, "label.leave", {"annotator": "Reloader", "visit": "new"})
+    assert held <= asked("Neighbour")
+    services.queue().release("Neighbour")
+
+
 @pytest.mark.parametrize("name", ["", "   ", "A" * 61])
 def test_a_page_without_a_usable_name_is_handed_nothing(queue_app, faces, name):
     services, address, _ = queue_app

@@ -261,7 +261,7 @@ def test_without_a_network_labels_wait_and_arrive_later(copy, hub):
         a.gives(number, f"r{number}")
     state = soon(lambda: one if (one := a.sync.state()).problem else None)
     assert state.waiting == 5 and "network" in state.problem and state.on_hub_at < state.saved_at
-    time.sleep(float(os.environ.get("FER_TEST_OFFLINE_SECONDS", "3")))
+    time.sleep(float(os.environ.get("FER_TEST_OFFLINE_SECONDS", "20")))
     assert a.sync.state().waiting == 5
     hub.start()
     soon(lambda: a.sync.state().waiting == 0 and a.sync.state().problem is None)

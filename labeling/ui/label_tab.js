@@ -22,6 +22,7 @@ const times = []; // of answers, for the pace
 // it left; one that is still open sends the same requests, which count once.
 const OUTBOX = "studio.outbox.", box = OUTBOX + random(6);
 let outbox = [];
+let visit = ""; // of this page, as the server tells it from the one before
 const keepOutbox = () => {
   if (outbox.length) memory.set(box, JSON.stringify(outbox));
   else memory.remove(box);
@@ -94,7 +95,7 @@ async function fill() {
       }
       if (offline && !outbox.length) connected();
       waiting = answer.waiting;
-      const known = new Set([current, ...ahead].filter(Boolean).map((face) => face.item));
+      const known = new Set([current, ...ahead, ...outbox].filter(Boolean).map((face) => face.item));
       const fresh = answer.faces.filter((face) => !known.has(face.item));
       for (const face of fresh) if (await decoded(face)) ahead.push(face);
       if (!current) next();
@@ -306,6 +307,7 @@ document.addEventListener("keydown", (event) => {
 
 async function start(name) {
   annotator = name;
+  visit = random(8);
   memory.set("studio.name", name);
   $(".who").hidden = true;
   desk.hidden = false;
@@ -314,7 +316,7 @@ async function start(name) {
   // What an earlier page left is counted by the server first, and then not again here.
   for (let waited = 0; outbox.length && waited < 5000; waited += 50) await sleep(50);
   for (;;) {
-    const answer = await ask(server.begin, { annotator });
+    const answer = await ask(server.begin, { annotator, visit });
     if (annotator !== name) return;
     if (answer && !answer.error) {
       connected();
@@ -335,11 +337,11 @@ async function start(name) {
   fill();
 }
 
-window.addEventListener("pagehide", () => { if (annotator) server.leave({ annotator }).catch(() => null); });
+window.addEventListener("pagehide", () => { if (annotator) server.leave({ annotator, visit }).catch(() => null); });
 
 // What was said is on its way under the name it was said by; faces in hand go back to the queue.
 function leave() {
-  if (annotator) server.leave({ annotator }).catch(() => null);
+  if (annotator) server.leave({ annotator, visit }).catch(() => null);
   annotator = "";
   ahead = [];
   said = [];

@@ -74,13 +74,15 @@ class Services(Protocol):
 def build(services: Services) -> None:
     """Add the tab's content to the current `gr.Blocks`, and register its endpoints."""
 
+    visits: dict[str, object] = {}  # by annotator the visit that began last
+
     def begin(payload: dict) -> dict:
-        """{annotator} -> counts, and who labels; what the page held before it was opened anew goes back to the queue."""
-        return said(lambda: _begin(services, _name(payload["annotator"])))
+        """{annotator, visit} -> counts, and who labels; what the page held before it was opened anew goes back to the queue."""
+        return said(lambda: _begin(services, visits, _name(payload["annotator"]), payload.get("visit")))
 
     def leave(payload: dict) -> dict:
-        """{annotator} -> {}: the page was closed; what it held goes back to the queue."""
-        return said(lambda: services.queue().release(_name(payload["annotator"])) or {})
+        """{annotator, visit} -> {}: the page was closed; what it held goes back to the queue."""
+        return said(lambda: _leave(services, visits, _name(payload["annotator"]), payload.get("visit")))
 
     def more(payload: dict) -> dict:
         """{annotator, count} -> {faces, waiting}."""
@@ -156,8 +158,17 @@ def _name(annotator: object) -> str:
     return name
 
 
-def _begin(services: Services, annotator: str) -> dict:
+def _leave(services: Services, visits: dict[str, object], annotator: str, visit: object) -> dict:
+    # A page that is opened anew may have begun before the word of the old one's end arrives.
+    if visits.get(annotator) == visit:
+        visits.pop(annotator, None)
+        services.queue().release(annotator)
+    return {}
+
+
+def _begin(services: Services, visits: dict[str, object], annotator: str, visit: object) -> dict:
     services.admit(annotator)
+    visits[annotator] = visit if isinstance(visit, str) and len(visit) <= LONGEST_NAME else None
     services.queue().release(annotator)
     return {**services.queue().statistics(annotator), "annotator": annotator}
 
