@@ -544,7 +544,6 @@ def started(workspace: Path, taken: Path) -> Run:
     return Workshop(workspace).start(taken, "quick", on=HOUR)
 
 
-@pytest.mark.flaky(reruns=2)  # three processes and a server, on a machine that may be busy
 def test_ctrl_c_in_the_shell_cancels_the_job_and_deletes_what_was_sent(hub, rented, tmp_path):
     hub.held = True
     command = [sys.executable, "-m", "fer", "finetune", "--data", f"snapshot:{snapshot(tmp_path)}", "--workspace", str(rented),

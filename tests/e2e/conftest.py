@@ -14,13 +14,6 @@ from labeling.items import NewItem
 from labeling.store import LabelStore
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """A test that drives a browser has a second try: app, page, camera and encoder share a machine that may be busy."""
-    for item in items:
-        if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.flaky(reruns=1))
-
-
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Playwright]:
     with sync_playwright() as one:
