@@ -167,9 +167,8 @@ INSERT INTO outbox (kind, row, bulk) SELECT 'item', id, name IS NOT NULL FROM it
 INSERT INTO outbox (kind, row, bulk) SELECT 'judgement', id, substr(request, 1, 7) = 'import:' FROM judgements;
 """
 
-# Whose labels training may use: labeling/trust.py. A name that is not here came with an import or from people at home.
-# To be part of migration 2, and its rows of the sync (trust.put merges those of another copy): on a Space nothing else
-# remembers who is new and whom the owner released.
+# Whose labels training may use: labeling/trust.py. A name that is not here came with an import or from people at home. Its
+# rows go to the Hub too: on a Space nothing else remembers who is new and whom the owner released.
 _TRUST = """
 CREATE TABLE trust (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

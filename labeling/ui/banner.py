@@ -10,10 +10,11 @@ import gradio as gr
 from labeling.space import Space, is_wiped
 
 STYLE = """
-.wiped { border: 1px solid #b45309; background: #fffbeb; color: #451a03; border-radius: 8px; padding: 8px 12px }
+.wiped { border: 1px solid #b45309; background: #fffbeb; color: #451a03 !important; border-radius: 8px; padding: 8px 12px }
+.wiped * { color: inherit !important }  /* Gradio's own is for its dark ground */
 .wiped summary { cursor: pointer }
 .wiped code { overflow-wrap: anywhere; background: #fef3c7; color: inherit; padding: 1px 4px; border-radius: 4px }
-.wiped a { color: inherit !important; text-decoration: underline; padding: 0 !important; margin: 0 !important }
+.wiped a { text-decoration: underline; padding: 0 !important; margin: 0 !important }
 .wiped ol { margin: 4px 0 0; padding-left: 1.5em; list-style: decimal }
 """
 
