@@ -92,9 +92,9 @@ class Batch:
                     one.filename.removeprefix(_IMAGES).removesuffix(".png"): archive.read(one)
                     for one in entries if one.filename != _RECORDS
                 }  # fmt: skip
+        except DamagedBatch:
+            raise
         except (zipfile.BadZipFile, KeyError, EOFError, OSError, NotImplementedError, RuntimeError, ValueError) as error:
-            if isinstance(error, DamagedBatch):
-                raise
             raise DamagedBatch(f"it is no whole zip ({type(error).__name__})") from error
         _check(records, pictures)
         return cls(records, pictures)
